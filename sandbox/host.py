@@ -1,0 +1,416 @@
+"""What this kernel and this user can do, read once and kept as plain data.
+
+`Host` is data only, so that a plan can be compiled for a made-up one. `probe`
+fills one in. Everything it does is cheap and leaves no trace: files are read
+and calls are made that change nothing. What can only be learnt by making
+namespaces and mounts is tried by `sbx doctor`.
+"""
+
+import ctypes
+import errno
+import os
+import pwd
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+CgroupVersion = Literal["v1", "hybrid", "v2", "none"]
+IdRange = tuple[int, int]
+
+# linux/capability.h, in the order of their numbers.
+CAPABILITY_NAMES: Final = (
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_DAC_READ_SEARCH",
+    "CAP_FOWNER",
+    "CAP_FSETID",
+    "CAP_KILL",
+    "CAP_SETGID",
+    "CAP_SETUID",
+    "CAP_SETPCAP",
+    "CAP_LINUX_IMMUTABLE",
+    "CAP_NET_BIND_SERVICE",
+    "CAP_NET_BROADCAST",
+    "CAP_NET_ADMIN",
+    "CAP_NET_RAW",
+    "CAP_IPC_LOCK",
+    "CAP_IPC_OWNER",
+    "CAP_SYS_MODULE",
+    "CAP_SYS_RAWIO",
+    "CAP_SYS_CHROOT",
+    "CAP_SYS_PTRACE",
+    "CAP_SYS_PACCT",
+    "CAP_SYS_ADMIN",
+    "CAP_SYS_BOOT",
+    "CAP_SYS_NICE",
+    "CAP_SYS_RESOURCE",
+    "CAP_SYS_TIME",
+    "CAP_SYS_TTY_CONFIG",
+    "CAP_MKNOD",
+    "CAP_LEASE",
+    "CAP_AUDIT_WRITE",
+    "CAP_AUDIT_CONTROL",
+    "CAP_SETFCAP",
+    "CAP_MAC_OVERRIDE",
+    "CAP_MAC_ADMIN",
+    "CAP_SYSLOG",
+    "CAP_WAKE_ALARM",
+    "CAP_BLOCK_SUSPEND",
+    "CAP_AUDIT_READ",
+    "CAP_PERFMON",
+    "CAP_BPF",
+    "CAP_CHECKPOINT_RESTORE",
+)
+
+# linux/seccomp.h SECCOMP_RET_*, by the names of actions_avail.
+SECCOMP_ACTIONS: Final = {
+    "kill_process": 0x80000000,
+    "kill_thread": 0x00000000,
+    "trap": 0x00030000,
+    "errno": 0x00050000,
+    "user_notif": 0x7FC00000,
+    "trace": 0x7FF00000,
+    "log": 0x7FFC0000,
+    "allow": 0x7FFF0000,
+}
+
+NAMESPACES: Final = ("user", "mnt", "pid", "net", "ipc", "uts", "cgroup", "time")
+
+# Call numbers that every architecture shares (asm-generic/unistd.h, from 424 on).
+_OPEN_TREE: Final = 428
+_PIDFD_OPEN: Final = 434
+_CLONE3: Final = 435
+_OPENAT2: Final = 437
+_MOUNT_SETATTR: Final = 442
+_LANDLOCK_CREATE_RULESET: Final = 444
+_SECCOMP: Final = {"x86_64": 317, "aarch64": 277, "riscv64": 277}
+
+_AT_FDCWD: Final = -100
+_SECCOMP_GET_ACTION_AVAIL: Final = 2
+_LANDLOCK_CREATE_RULESET_VERSION: Final = 1
+_RESOLVE_IN_ROOT: Final = 0x10
+# linux/proc_ns.h PROC_USER_INIT_INO: the inode of the first user namespace.
+_FIRST_USER_NAMESPACE: Final = 0xEFFFFFFD
+
+_UNLIMITED: Final = 2**31 - 1
+_HELPER_DIRECTORIES: Final = ("/usr/bin", "/usr/sbin", "/usr/local/bin", "/run/wrappers/bin")
+_STAMPS: Final = ("/", "/etc/passwd", "/etc/subuid", "/etc/subgid", "/etc/resolv.conf")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """One machine as one user sees it."""
+
+    machine: str
+    """`uname -m`."""
+    release: str
+    """`uname -r`."""
+    release_tuple: tuple[int, int, int]
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+    user_name: str
+    """Empty when the password database doesn't know the uid."""
+    home: str
+    cwd: str | None
+    """None when the working directory was removed or can't be reached."""
+
+    capabilities: frozenset[str]
+    """The effective set, by names such as CAP_SYS_ADMIN."""
+    last_capability: int
+    no_new_privs: bool
+    seccomp_filtered: bool
+    """The caller runs under a system call filter already."""
+    first_user_namespace: bool
+
+    namespaces: frozenset[str]
+    """Kinds that the kernel has, by their names in /proc/self/ns."""
+    namespace_limits: Mapping[str, int]
+    """/proc/sys/user/max_*_namespaces for each kind; 0 forbids the kind."""
+    unprivileged_userns_clone: bool
+    """False where Debian's older sysctl forbids user namespaces to unprivileged users."""
+    apparmor_restricts_userns: bool
+    """Ubuntu's restriction is on; a program with its own AppArmor profile may be exempt."""
+
+    landlock_abi: int
+    """0 without Landlock."""
+    seccomp_actions: frozenset[str]
+    openat2: bool
+    clone3: bool
+    open_tree: bool
+    mount_setattr: bool
+    pidfd_open: bool
+    overlay: bool
+    """The overlay file system is built in or is a module that can be loaded."""
+
+    cgroup_version: CgroupVersion
+    cgroup_mounts: Mapping[str, str]
+    """Controller to mount point; the unified hierarchy under the key "unified"."""
+
+    subuids: tuple[IdRange, ...]
+    """(first, count) of each range in /etc/subuid that names the caller."""
+    subgids: tuple[IdRange, ...]
+    newuidmap: str | None
+    newgidmap: str | None
+
+    root_links: Mapping[str, str]
+    """Symbolic links in /, as path to target: {"/bin": "usr/bin"}."""
+    root_directories: tuple[str, ...]
+    """Directories in /, sorted: ("/boot", "/dev", ...)."""
+    resolv_conf: str | None
+    """What /etc/resolv.conf is in the end; None when it doesn't exist."""
+
+    stamps: tuple[str, ...]
+    """Paths whose change makes this data out of date, whether they exist or not."""
+
+    @property
+    def privileged(self) -> bool:
+        """May administer the machine, not only a namespace of its own."""
+        return self.first_user_namespace and "CAP_SYS_ADMIN" in self.capabilities
+
+    @property
+    def user_namespaces(self) -> bool:
+        """A user namespace is not ruled out. AppArmor or a filter may still refuse it."""
+        return (
+            "user" in self.namespaces
+            and self.namespace_limits["user"] > 0
+            and (self.unprivileged_userns_clone or "CAP_SYS_ADMIN" in self.capabilities)
+        )
+
+    @property
+    def idmapped_mounts(self) -> bool:
+        """Mounts of the machine's file systems can be id-mapped by the caller (Linux 5.12)."""
+        return self.mount_setattr and self.privileged and self.release_tuple >= (5, 12, 0)
+
+    @property
+    def overlay_in_userns(self) -> bool:
+        """An overlay can be mounted inside a user namespace (Linux 5.11)."""
+        return self.overlay and self.release_tuple >= (5, 11, 0)
+
+
+def probe() -> Host:
+    """Read this host. Takes well under a millisecond."""
+    system = os.uname()
+    uid, gid = os.getuid(), os.getgid()
+    name, home = _account(uid)
+    status = _status()
+    libc = ctypes.CDLL(None, use_errno=True)
+    cgroup_version, cgroup_mounts = _cgroup()
+    links, directories = _root()
+    kinds = frozenset(_entries("/proc/self/ns")).intersection(NAMESPACES)
+    return Host(
+        machine=system.machine,
+        release=system.release,
+        release_tuple=parse_release(system.release),
+        uid=uid,
+        gid=gid,
+        groups=tuple(sorted(os.getgroups())),
+        user_name=name,
+        home=home,
+        cwd=_cwd(),
+        capabilities=capability_names(int(status["CapEff"], 16)),
+        last_capability=_number("/proc/sys/kernel/cap_last_cap", len(CAPABILITY_NAMES) - 1),
+        no_new_privs=status.get("NoNewPrivs") == "1",
+        seccomp_filtered=status.get("Seccomp") == "2",
+        first_user_namespace=os.stat("/proc/self/ns/user").st_ino == _FIRST_USER_NAMESPACE
+        if "user" in kinds
+        else True,
+        namespaces=kinds,
+        namespace_limits={
+            kind: _number(f"/proc/sys/user/max_{kind}_namespaces", _UNLIMITED) for kind in NAMESPACES
+        },
+        unprivileged_userns_clone=_number("/proc/sys/kernel/unprivileged_userns_clone", 1) != 0,
+        apparmor_restricts_userns=_number("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", 0) != 0,
+        landlock_abi=_landlock_abi(libc),
+        seccomp_actions=_seccomp_actions(libc, system.machine),
+        openat2=_has_openat2(libc),
+        clone3=_call(libc, _CLONE3, None, 0) == -errno.EINVAL,
+        open_tree=_has_open_tree(libc),
+        mount_setattr=_call(libc, _MOUNT_SETATTR, -1, b"", 0, None, 0) == -errno.EINVAL,
+        pidfd_open=_call(libc, _PIDFD_OPEN, -1, 0) == -errno.EINVAL,
+        overlay=_has_overlay(system.release),
+        cgroup_version=cgroup_version,
+        cgroup_mounts=cgroup_mounts,
+        subuids=tuple(_id_ranges("/etc/subuid", name, uid)),
+        subgids=tuple(_id_ranges("/etc/subgid", name, uid)),
+        newuidmap=_helper("newuidmap"),
+        newgidmap=_helper("newgidmap"),
+        root_links=links,
+        root_directories=directories,
+        resolv_conf=_resolv_conf(),
+        stamps=_STAMPS,
+    )
+
+
+def parse_release(release: str) -> tuple[int, int, int]:
+    """The three numbers of a kernel release: "6.1.0-26-amd64" is (6, 1, 0)."""
+    numbers = []
+    for part in release.split("-", 1)[0].split(".")[:3]:
+        digits = part[: len(part) - len(part.lstrip("0123456789"))]
+        numbers.append(int(digits or 0))
+    major, minor, patch = (numbers + [0, 0, 0])[:3]
+    return major, minor, patch
+
+
+def capability_names(mask: int) -> frozenset[str]:
+    """The names in a bit mask; a number that has no name here is CAP_<number>."""
+    return frozenset(
+        CAPABILITY_NAMES[bit] if bit < len(CAPABILITY_NAMES) else f"CAP_{bit}"
+        for bit in range(mask.bit_length())
+        if mask >> bit & 1
+    )
+
+
+def parse_id_ranges(lines: Iterable[str], name: str, uid: int) -> Iterator[IdRange]:
+    """The (first, count) ranges of subuid(5) lines that name the user or the uid."""
+    owners = {str(uid), name} - {""}
+    for line in lines:
+        fields = line.strip().split(":")
+        if len(fields) == 3 and fields[0] in owners and fields[1].isdigit() and fields[2].isdigit():
+            first, count = int(fields[1]), int(fields[2])
+            if count > 0:
+                yield first, count
+
+
+def _read(path: str) -> str | None:
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            return file.read()
+    except OSError:
+        return None
+
+
+def _number(path: str, missing: int) -> int:
+    text = _read(path)
+    return missing if text is None else int(text)
+
+
+def _entries(path: str) -> list[str]:
+    try:
+        return os.listdir(path)
+    except OSError:
+        return []
+
+
+def _status() -> dict[str, str]:
+    """The fields of /proc/self/status, by name."""
+    with open("/proc/self/status", encoding="ascii", errors="replace") as file:
+        fields = (line.partition(":") for line in file)
+        return {key: value.strip() for key, _, value in fields}
+
+
+def _account(uid: int) -> tuple[str, str]:
+    """Name and home of the user. HOME decides when it is an absolute path."""
+    try:
+        entry = pwd.getpwuid(uid)
+        name, home = entry.pw_name, entry.pw_dir
+    except KeyError:
+        name, home = "", "/"
+    wanted = os.environ.get("HOME", "")
+    return name, wanted if wanted.startswith("/") else home
+
+
+def _cwd() -> str | None:
+    try:
+        return os.getcwd()
+    except OSError:
+        return None
+
+
+def _id_ranges(path: str, name: str, uid: int) -> Iterator[IdRange]:
+    return parse_id_ranges((_read(path) or "").splitlines(), name, uid)
+
+
+def _helper(name: str) -> str | None:
+    for directory in _HELPER_DIRECTORIES:
+        path = f"{directory}/{name}"
+        if os.access(path, os.X_OK):
+            return path
+    return None
+
+
+def _root() -> tuple[dict[str, str], tuple[str, ...]]:
+    links: dict[str, str] = {}
+    directories: list[str] = []
+    with os.scandir("/") as entries:
+        for entry in entries:
+            if entry.is_symlink():
+                links[entry.path] = os.readlink(entry.path)
+            elif entry.is_dir():
+                directories.append(entry.path)
+    return dict(sorted(links.items())), tuple(sorted(directories))
+
+
+def _resolv_conf() -> str | None:
+    try:
+        return os.path.realpath("/etc/resolv.conf", strict=True)
+    except OSError:
+        return None
+
+
+def _cgroup(top: str = "/sys/fs/cgroup") -> tuple[CgroupVersion, dict[str, str]]:
+    """The version in use and where each controller is mounted (cgroups(7)).
+
+    Only the usual places are looked at: reading mountinfo costs more than all
+    the rest on a machine with many mounts.
+    """
+    if os.path.exists(f"{top}/cgroup.controllers"):
+        return "v2", {"unified": top}
+    mounts: dict[str, str] = {}
+    for name in sorted(_entries(top)):
+        path = f"{top}/{name}"
+        if name == "unified" or os.path.exists(f"{path}/cgroup.controllers"):
+            mounts["unified"] = path
+        elif os.path.exists(f"{path}/cgroup.procs"):
+            mounts.update(dict.fromkeys(name.split(","), path))
+    if "unified" in mounts:
+        return "hybrid", mounts
+    return ("v1" if mounts else "none"), mounts
+
+
+def _has_overlay(release: str) -> bool:
+    listed = (_read("/proc/filesystems") or "").split()
+    if "overlay" in listed:
+        return True
+    return bool(_entries(f"/lib/modules/{release}/kernel/fs/overlayfs"))
+
+
+def _call(libc: ctypes.CDLL, number: int, *arguments: object) -> int:
+    """The result of a system call, or -errno."""
+    converted = (ctypes.c_long(item) if isinstance(item, int) else item for item in arguments)
+    result: int = libc.syscall(ctypes.c_long(number), *converted)
+    return -ctypes.get_errno() if result == -1 else result
+
+
+def _opened(result: int) -> bool:
+    if result < 0:
+        return False
+    os.close(result)
+    return True
+
+
+def _has_openat2(libc: ctypes.CDLL) -> bool:
+    how = (ctypes.c_uint64 * 3)(os.O_PATH | os.O_CLOEXEC, 0, _RESOLVE_IN_ROOT)
+    return _opened(_call(libc, _OPENAT2, _AT_FDCWD, b"/", ctypes.byref(how), ctypes.sizeof(how)))
+
+
+def _has_open_tree(libc: ctypes.CDLL) -> bool:
+    return _opened(_call(libc, _OPEN_TREE, _AT_FDCWD, b"/", os.O_CLOEXEC))
+
+
+def _landlock_abi(libc: ctypes.CDLL) -> int:
+    """landlock_create_ruleset(2): ENOSYS when not built, EOPNOTSUPP when not enabled at boot."""
+    return max(0, _call(libc, _LANDLOCK_CREATE_RULESET, None, 0, _LANDLOCK_CREATE_RULESET_VERSION))
+
+
+def _seccomp_actions(libc: ctypes.CDLL, machine: str) -> frozenset[str]:
+    """The actions that seccomp(2) says the kernel has; none on a machine unknown here."""
+    number = _SECCOMP.get(machine)
+    if number is None:
+        return frozenset()
+    return frozenset(
+        name
+        for name, value in SECCOMP_ACTIONS.items()
+        if _call(libc, number, _SECCOMP_GET_ACTION_AVAIL, 0, ctypes.byref(ctypes.c_uint32(value))) == 0
+    )
