@@ -1,0 +1,1 @@
+"""From the text of a profile to a validated, merged, typed one."""

@@ -1,0 +1,87 @@
+"""A profile with everything that it extends merged in, and where each statement stands."""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, TypeAlias
+
+import msgspec
+
+from sandbox.profile.model import Profile
+
+KeyPath: TypeAlias = tuple[str | int, ...]
+
+
+class Origin(NamedTuple):
+    """A place in a file; line and column count from 1, columns in characters, 0 is unknown."""
+
+    file: str
+    line: int
+    column: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}" if self.line else self.file
+
+
+class Stamp(NamedTuple):
+    """What tells whether a file that was read is still the same one."""
+
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+
+
+class Overrides(msgspec.Struct, frozen=True, kw_only=True):
+    """What the command line says over the profile; taken literally, without variables in it."""
+
+    command: tuple[str, ...] = ()
+    vars: Mapping[str, str] = {}
+
+
+class ResolvedProfile(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+    """A profile ready to compile, and everything that it was made from.
+
+    `files` are the absolute paths read, the profile's own first, `stamps` their states when they
+    were read. `environment` holds the variables that were looked up, with None for one that
+    wasn't set. `uses_cwd` says whether the profile depends on `cwd`.
+    """
+
+    profile: Profile
+    files: tuple[str, ...]
+    stamps: tuple[Stamp, ...]
+    environment: Mapping[str, str | None]
+    uses_cwd: bool
+    cwd: str
+    locate: Callable[[KeyPath], Origin | None]
+
+    def origin(self, path: KeyPath) -> Origin | None:
+        """Where the statement at `path` of the merged profile stands, or the nearest above it.
+
+        `path` uses the TOML's names: `("environment", "pass", 0)`. None if no file states it and
+        so the default holds. Positions are worked out on the first call.
+        """
+        for length in range(len(path), 0, -1):
+            found = self.locate(path[:length])
+            if found is not None:
+                return found
+        return None
+
+
+def key_text(path: KeyPath) -> str:
+    """A key path as a person writes it: `filesystem.read[2]`."""
+    text = ""
+    for part in path:
+        if isinstance(part, int):
+            text += f"[{part}]"
+            continue
+        bare = part.replace("-", "").replace("_", "")
+        plain = part if bare.isalnum() and bare.isascii() else quoted(part)
+        text += f".{plain}" if text else plain
+    return text
+
+
+def quoted(text: str) -> str:
+    """A TOML basic string: nothing invisible in it, and short enough for a message."""
+    short = text if len(text) <= 80 else text[:77] + "..."
+    plain = short.replace("\\", "\\\\").replace('"', '\\"')
+    return '"' + "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in plain) + '"'

@@ -1,0 +1,48 @@
+"""The kinds of value that several tables of a profile share."""
+
+from typing import Annotated, Literal, TypeAlias
+
+import msgspec
+from msgspec import Meta
+
+MAX_ID = 2**32 - 2
+
+Path: TypeAlias = Annotated[
+    str,
+    Meta(
+        description="An absolute path without '..'.",
+        extra_json_schema={"pattern": r"^(/|\$\{)"},
+    ),
+]
+Size: TypeAlias = Annotated[
+    int | str,
+    Meta(
+        description="Bytes: a whole number, or text such as '512M', '64K', '1.5G' (powers of 1024).",
+        examples=["64K", "512M", "1.5G"],
+    ),
+]
+Mode: TypeAlias = Annotated[
+    str,
+    Meta(description="Permission bits in octal, as in '0755'.", examples=["0755", "1777"]),
+]
+Limit: TypeAlias = int | str | tuple[int | str, int | str]
+NumberLimit: TypeAlias = Annotated[
+    Limit,
+    Meta(
+        description="A whole number, 'unlimited', or [soft, hard].",
+        examples=["unlimited", 1024, [1024, 4096]],
+    ),
+]
+ByteLimit: TypeAlias = Annotated[
+    Limit,
+    Meta(
+        description="Bytes (a number or text such as '64M'), 'unlimited', or [soft, hard].",
+        examples=["unlimited", "64M", ["64M", "unlimited"]],
+    ),
+]
+Id: TypeAlias = Annotated[int, Meta(ge=0, le=MAX_ID)]
+Account: TypeAlias = Id | Literal["self", "root"]
+
+
+class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What every table has in common: nothing can be changed, nothing unknown is let through."""
