@@ -1,0 +1,58 @@
+"""How the command line speaks to people: errors, and colour where it is wanted."""
+
+import os
+import sys
+from collections.abc import Iterable
+from typing import TextIO
+
+STYLES = {"error": "1;31", "hint": "1;36", "good": "32", "bad": "31", "dim": "2", "strong": "1"}
+
+
+def wants_colour(stream: TextIO) -> bool:
+    """Whether `stream` is a terminal whose user didn't set NO_COLOR (https://no-color.org)."""
+    return (
+        not os.environ.get("NO_COLOR")
+        and os.environ.get("TERM", "dumb") != "dumb"
+        and stream.isatty()
+    )
+
+
+def paint(text: str, style: str, stream: TextIO) -> str:
+    """`text` in one of STYLES, or as it is where `stream` doesn't want colour."""
+    return f"\033[{STYLES[style]}m{text}\033[0m" if wants_colour(stream) else text
+
+
+def printable(text: str) -> str:
+    """`text` with control, bidirectional and undecodable characters written as escapes.
+
+    A profile's author decides what stands in an error, and the terminal must not obey it.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def report(lines: Iterable[str]) -> None:
+    """Print an error's lines on standard error; a line that starts with `hint: ` is advice."""
+    for line in lines:
+        if line.startswith("hint: "):
+            label, text = paint("hint:", "hint", sys.stderr), line.removeprefix("hint: ")
+        else:
+            label, text = paint("sbx: error:", "error", sys.stderr), line
+        first, *more = text.split("\n")
+        print(label, printable(first), file=sys.stderr)
+        for rest in more:
+            print(f"  {printable(rest)}", file=sys.stderr)
+
+
+def report_bug(error: Exception) -> None:
+    """Print an error that nobody foresaw, with all that its mending needs."""
+    import traceback
+
+    traceback.print_exception(error)
+    report(
+        [
+            f"internal error: {type(error).__name__}: {error}",
+            "hint: this is a bug in sbx; please report it with the lines above",
+        ]
+    )
