@@ -190,7 +190,7 @@ class Host:
 
 
 def probe() -> Host:
-    """Read this host. Takes well under a millisecond."""
+    """Read this host. Takes about a millisecond."""
     system = os.uname()
     uid, gid = os.getuid(), os.getgid()
     name, home = _account(uid)
@@ -218,10 +218,14 @@ def probe() -> Host:
         else True,
         namespaces=kinds,
         namespace_limits={
-            kind: _number(f"/proc/sys/user/max_{kind}_namespaces", _UNLIMITED) for kind in NAMESPACES
+            kind: _number(f"/proc/sys/user/max_{kind}_namespaces", _UNLIMITED)
+            for kind in NAMESPACES
         },
         unprivileged_userns_clone=_number("/proc/sys/kernel/unprivileged_userns_clone", 1) != 0,
-        apparmor_restricts_userns=_number("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", 0) != 0,
+        apparmor_restricts_userns=_number(
+            "/proc/sys/kernel/apparmor_restrict_unprivileged_userns", 0
+        )
+        != 0,
         landlock_abi=_landlock_abi(libc),
         seccomp_actions=_seccomp_actions(libc, system.machine),
         openat2=_has_openat2(libc),
@@ -249,7 +253,7 @@ def parse_release(release: str) -> tuple[int, int, int]:
     for part in release.split("-", 1)[0].split(".")[:3]:
         digits = part[: len(part) - len(part.lstrip("0123456789"))]
         numbers.append(int(digits or 0))
-    major, minor, patch = (numbers + [0, 0, 0])[:3]
+    major, minor, patch = [*numbers, 0, 0, 0][:3]
     return major, minor, patch
 
 
@@ -295,7 +299,7 @@ def _entries(path: str) -> list[str]:
 
 def _status() -> dict[str, str]:
     """The fields of /proc/self/status, by name."""
-    with open("/proc/self/status", encoding="ascii", errors="replace") as file:
+    with open("/proc/self/status", encoding="utf-8", errors="replace") as file:
         fields = (line.partition(":") for line in file)
         return {key: value.strip() for key, _, value in fields}
 
@@ -412,5 +416,6 @@ def _seccomp_actions(libc: ctypes.CDLL, machine: str) -> frozenset[str]:
     return frozenset(
         name
         for name, value in SECCOMP_ACTIONS.items()
-        if _call(libc, number, _SECCOMP_GET_ACTION_AVAIL, 0, ctypes.byref(ctypes.c_uint32(value))) == 0
+        if _call(libc, number, _SECCOMP_GET_ACTION_AVAIL, 0, ctypes.byref(ctypes.c_uint32(value)))
+        == 0
     )

@@ -1,0 +1,1 @@
+"""What this host can and cannot enforce, found by trying, and how to mend what it can't."""
