@@ -1,0 +1,154 @@
+"""What all tests share: the installed sbx, a home of its own for it, and the rule about skips."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Generator, Iterator, Mapping
+from typing import TypeVar
+
+import pytest
+
+TREE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+# In CI a test may be skipped for one of these reasons and for no other.
+KNOWN_SKIPS: tuple[str, ...] = ()
+
+# An account that owns nothing; it needs no entry in /etc/passwd.
+UNPRIVILEGED = 61234
+
+
+class Sbx:
+    """The installed launcher, run as a user would run it."""
+
+    def __init__(self, path: str, home: str) -> None:
+        self.path = path
+        self.home = home
+
+    def __call__(
+        self,
+        *args: str,
+        env: Mapping[str, str] | None = None,
+        stdin: str | None = None,
+        cwd: str | None = None,
+        user: int | None = None,
+        timeout: float = 60,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run `sbx args...` with nothing of the caller's environment but `env`.
+
+        Standard input is empty unless `stdin` is given. `user` needs root, and a home and a tree
+        which that user may read: see `shared_dir`.
+        """
+        return subprocess.run(
+            [self.path, *args],
+            env=self.environment(env or {}),
+            input=stdin or "",
+            cwd=cwd or self.home,
+            user=user,
+            group=user,
+            extra_groups=None if user is None else [],
+            timeout=timeout,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def environment(self, more: Mapping[str, str]) -> dict[str, str]:
+        """What sbx is started with: paths that only this test uses, and `more`."""
+        return {
+            "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "LANG": "C.UTF-8",
+            "HOME": self.home,
+            "XDG_CACHE_HOME": os.path.join(self.home, ".cache"),
+            "XDG_CONFIG_HOME": os.path.join(self.home, ".config"),
+            "XDG_RUNTIME_DIR": os.path.join(self.home, ".run"),
+            **more,
+        }
+
+
+@pytest.fixture(scope="session")
+def tree() -> str:
+    """The source tree."""
+    return TREE
+
+
+@pytest.fixture(scope="session")
+def sbx_path() -> str:
+    """The launcher that was installed beside the Python that runs the tests."""
+    path = os.path.join(os.path.dirname(sys.executable), "sbx")
+    if not os.access(path, os.X_OK):
+        pytest.fail(f"{path} isn't there: './dev setup' installs it", pytrace=False)
+    return path
+
+
+@pytest.fixture
+def shared_dir() -> Iterator[str]:
+    """An empty directory of the caller's that other users may enter (tmp_path they may not)."""
+    path = tempfile.mkdtemp(prefix="sbx-test-")
+    os.chmod(path, 0o755)
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def sbx(sbx_path: str, shared_dir: str) -> Sbx:
+    """The installed sbx with a new home."""
+    home = os.path.join(shared_dir, "home")
+    for path in (home, os.path.join(home, ".run")):
+        os.mkdir(path, 0o700)
+    return Sbx(sbx_path, home)
+
+
+@pytest.fixture
+def unprivileged_sbx(sbx: Sbx) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """The same as an account without privilege: the caller's own, or one that root changes to."""
+    if os.geteuid() != 0:
+        return sbx
+    blocked = next((p for p in _above(sbx.path, sys.executable, TREE) if not _open_to_all(p)), None)
+    if blocked:
+        pytest.skip(f"other users may not enter {blocked}, so they can't run this sbx")
+    for path, _, _ in os.walk(sbx.home):
+        os.chown(path, UNPRIVILEGED, UNPRIVILEGED)
+
+    def run(*args: str, **more: object) -> subprocess.CompletedProcess[str]:
+        return sbx(*args, **{"user": UNPRIVILEGED, **more})  # type: ignore[arg-type]
+
+    return run
+
+
+def _above(*paths: str) -> Iterator[str]:
+    for path in paths:
+        above = os.path.dirname(os.path.realpath(path))
+        while above != "/":
+            yield above
+            above = os.path.dirname(above)
+
+
+def _open_to_all(path: str) -> bool:
+    return os.stat(path).st_mode & 0o001 != 0
+
+
+_Report = TypeVar("_Report", pytest.TestReport, pytest.CollectReport)
+
+
+def _judge(report: _Report) -> _Report:
+    """In CI turn a skip for a reason that isn't known into a failure."""
+    if report.outcome == "skipped" and os.environ.get("CI") and not hasattr(report, "wasxfail"):
+        reason = str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr)
+        reason = reason.removeprefix("Skipped: ")
+        if not any(re.fullmatch(known, reason) for known in KNOWN_SKIPS):
+            report.outcome = "failed"
+            report.longrepr = f"skipped in CI for a reason that isn't a known one: {reason}"
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    return _judge((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    return _judge((yield))
