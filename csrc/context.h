@@ -1,0 +1,92 @@
+/* What the executor's parts share while one plan is carried out. */
+#pragma once
+#include "executor.h"
+#include "plan.h"
+
+#include <limits.h>
+
+enum report_kind { REPORT_STARTED = 1, REPORT_FAILED = 2, REPORT_ENDED = 3 };
+
+/* What the sandbox writes to its status descriptor; small enough to be atomic. */
+struct report {
+        uint32_t kind;
+        int32_t status;
+        struct sbx_failure failure;
+};
+
+struct context {
+        const struct sbx_launch *launch;
+        const struct plan *plan;
+
+        int status_fd;     /* the sandbox's end */
+        int status_reader; /* the supervisor's end */
+        int go_reader, go_writer;
+        int *tree_fds;     /* for each op the detached tree that was opened outside, or -1 */
+
+        int root_fd, staging_fd, rootfs_fd, proc_fd, ruleset_fd;
+        uint64_t root_device, staging_device;
+        uint32_t staged;   /* entries made on the staging tmpfs */
+        int terminal_slave;
+
+        const struct op_map_ids *maps;
+        uint64_t clone_flags;
+        char **argv, **environment;
+        char program[PATH_MAX + NAME_MAX + 2];
+        char name[32];
+        uint8_t *payload_stack;
+        uint64_t old_mask;
+
+        const struct plan_record *record; /* the op at hand */
+        struct sbx_failure at;            /* its stage, index and detail */
+        int has_init;
+};
+
+#define PAYLOAD_STACK_SIZE (64u << 10)
+
+typedef int op_function(struct context *c, const void *payload);
+
+/* In the supervisor, before the clone */
+op_function prepare_create_namespaces, prepare_map_ids, prepare_overlay, prepare_environment, prepare_execute,
+        prepare_start_init;
+
+/* Sources of mounts, all before the first mount: in the supervisor where the plan says so, else in the sandbox */
+op_function open_bind_mount, open_bind_device, open_root_tree;
+
+/* In the sandbox's first process, and behind StartInit in the payload: async-signal-safe calls only */
+op_function perform_set_ids, perform_set_groups, perform_set_death_signal, perform_mount_root,
+        perform_mount_root_tree, perform_make_directory, perform_make_symlink, perform_write_file, perform_bind_mount,
+        perform_bind_device, perform_mount_tmpfs, perform_mount_overlay, perform_create_proc, perform_set_sysctl,
+        perform_attach_proc, perform_mount_devpts, perform_mask_path, perform_set_mount_attributes, perform_enter_root,
+        perform_set_hostname, perform_bring_up_loopback, perform_set_rlimit, perform_set_umask,
+        perform_change_directory, perform_null_stdin, perform_open_terminal, perform_new_session,
+        perform_set_capabilities, perform_set_securebits, perform_set_no_new_privileges, perform_protect_process,
+        perform_create_landlock_ruleset, perform_allow_path, perform_allow_port, perform_start_init,
+        perform_restrict_self, perform_check_descriptors, perform_seal_descriptors, perform_keep_descriptor,
+        perform_install_filter, perform_execute;
+
+/* executor.c */
+int run_ops(struct context *c, const struct plan_record *from, uint32_t index);
+void report_and_exit(struct context *c, int error) __attribute__((noreturn));
+void mark(const struct context *c, uint32_t stage, uint32_t op);
+static inline const char *string_of(const struct context *c, struct plan_ref ref) {
+        return plan_string(c->plan, ref);
+}
+
+/* init.c */
+void run_init(struct context *c, pid_t payload) __attribute__((noreturn));
+
+/* root.c: the assembled root and its mount points */
+int find_in_root(const struct context *c, const char *path, uint64_t flags);
+int attach_at(struct context *c, int tree, const char *path, int directory, int create);
+int make_parents(struct context *c, const char *path, const char **ret_name);
+int staging_open(struct context *c);
+const char *staging_name(struct context *c);
+int new_tmpfs(uint64_t size, uint64_t inodes, uint64_t mode, uint64_t attributes);
+int install_root(struct context *c, int mount);
+int is_ours(const struct context *c, int fd);
+
+/* idmap.c */
+int idmap_user_namespace(uint64_t from_uid, uint64_t to_uid, uint64_t from_gid, uint64_t to_gid);
+int write_maps(pid_t pid, const char *uid_map, const char *gid_map, int setgroups);
+int write_own_maps(const struct context *c);
+int write_maps_by_helper(pid_t pid, const struct context *c);

@@ -1,0 +1,323 @@
+/* From a plan to a running sandbox: one table of ops, one clone3. */
+#include "context.h"
+#include "sys.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+
+static const struct {
+        op_function *prepare; /* in the supervisor */
+        op_function *open;    /* sources of mounts */
+        op_function *perform; /* in the sandbox */
+} operations[PLAN_KIND_COUNT] = {
+        [PLAN_CreateNamespaces] = { .prepare = prepare_create_namespaces },
+        [PLAN_MapIds] = { .prepare = prepare_map_ids },
+        [PLAN_SetIds] = { .perform = perform_set_ids },
+        [PLAN_SetGroups] = { .perform = perform_set_groups },
+        [PLAN_SetDeathSignal] = { .perform = perform_set_death_signal },
+        [PLAN_MountRoot] = { .perform = perform_mount_root },
+        [PLAN_MountRootTree] = { .open = open_root_tree, .perform = perform_mount_root_tree },
+        [PLAN_MakeDirectory] = { .perform = perform_make_directory },
+        [PLAN_MakeSymlink] = { .perform = perform_make_symlink },
+        [PLAN_WriteFile] = { .perform = perform_write_file },
+        [PLAN_BindMount] = { .open = open_bind_mount, .perform = perform_bind_mount },
+        [PLAN_BindDevice] = { .open = open_bind_device, .perform = perform_bind_device },
+        [PLAN_MountTmpfs] = { .perform = perform_mount_tmpfs },
+        [PLAN_MountOverlay] = { .prepare = prepare_overlay, .perform = perform_mount_overlay },
+        [PLAN_CreateProc] = { .perform = perform_create_proc },
+        [PLAN_SetSysctl] = { .perform = perform_set_sysctl },
+        [PLAN_AttachProc] = { .perform = perform_attach_proc },
+        [PLAN_MountDevpts] = { .perform = perform_mount_devpts },
+        [PLAN_MaskPath] = { .perform = perform_mask_path },
+        [PLAN_SetMountAttributes] = { .perform = perform_set_mount_attributes },
+        [PLAN_EnterRoot] = { .perform = perform_enter_root },
+        [PLAN_SetHostname] = { .perform = perform_set_hostname },
+        [PLAN_BringUpLoopback] = { .perform = perform_bring_up_loopback },
+        [PLAN_SetRlimit] = { .perform = perform_set_rlimit },
+        [PLAN_SetUmask] = { .perform = perform_set_umask },
+        [PLAN_ChangeDirectory] = { .perform = perform_change_directory },
+        [PLAN_SetEnvironment] = { .prepare = prepare_environment },
+        [PLAN_NullStdin] = { .perform = perform_null_stdin },
+        [PLAN_OpenTerminal] = { .perform = perform_open_terminal },
+        [PLAN_NewSession] = { .perform = perform_new_session },
+        [PLAN_SetCapabilities] = { .perform = perform_set_capabilities },
+        [PLAN_SetSecurebits] = { .perform = perform_set_securebits },
+        [PLAN_SetNoNewPrivileges] = { .perform = perform_set_no_new_privileges },
+        [PLAN_ProtectProcess] = { .perform = perform_protect_process },
+        [PLAN_CreateLandlockRuleset] = { .perform = perform_create_landlock_ruleset },
+        [PLAN_AllowPath] = { .perform = perform_allow_path },
+        [PLAN_AllowPort] = { .perform = perform_allow_port },
+        [PLAN_StartInit] = { .prepare = prepare_start_init, .perform = perform_start_init },
+        [PLAN_RestrictSelf] = { .perform = perform_restrict_self },
+        [PLAN_CheckDescriptors] = { .perform = perform_check_descriptors },
+        [PLAN_SealDescriptors] = { .perform = perform_seal_descriptors },
+        [PLAN_KeepDescriptor] = { .perform = perform_keep_descriptor },
+        [PLAN_InstallFilter] = { .perform = perform_install_filter },
+        [PLAN_Execute] = { .prepare = prepare_execute, .perform = perform_execute },
+};
+
+void mark(const struct context *c, uint32_t stage, uint32_t op) {
+        struct sbx_timing *t = c->launch->timing;
+        struct timespec now;
+        if (t == NULL || t->count >= SBX_MAX_MARKS)
+                return;
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        t->marks[t->count++] = (struct sbx_mark) { stage, op, now.tv_sec * 1000000000ll + now.tv_nsec };
+}
+
+void report_and_exit(struct context *c, int error) {
+        c->at.error = -error;
+        struct report report = { .kind = REPORT_FAILED, .failure = c->at };
+        /* Nobody is left to tell where this can't be written. */
+        ssize_t n = send(c->status_fd, &report, sizeof report, MSG_NOSIGNAL);
+        if (n < 0)
+                n = write(c->status_fd, &report, sizeof report);
+        (void) n;
+        _exit(125);
+}
+
+/* Carries out ops from the one given; comes back only when there is none left that executes a program. */
+int run_ops(struct context *c, const struct plan_record *from, uint32_t index) {
+        const struct plan_record *r = from;
+        for (; index < c->plan->header->op_count; index++, r = plan_next(r)) {
+                op_function *perform = operations[r->kind].perform;
+                if (perform == NULL)
+                        continue;
+                c->record = r;
+                c->at.op = index;
+                c->at.detail = DETAIL_NONE;
+                int error = perform(c, plan_payload(r));
+                if (error < 0)
+                        return error;
+                mark(c, c->at.stage, index);
+        }
+        return -ENOEXEC;
+}
+
+static int for_each_op(struct context *c, int opening) {
+        const struct plan_record *r = plan_first_op(c->plan);
+        for (uint32_t i = 0; i < c->plan->header->op_count; i++, r = plan_next(r)) {
+                op_function *f = opening ? operations[r->kind].open : operations[r->kind].prepare;
+                if (f == NULL)
+                        continue;
+                c->record = r;
+                c->at.op = i;
+                int error = f(c, plan_payload(r));
+                if (error < 0)
+                        return error;
+        }
+        return 0;
+}
+
+static int opens_outside(const struct context *c) {
+        return (c->plan->header->flags & PLAN_FLAG_SOURCES_OUTSIDE) != 0;
+}
+
+/* ---- The sandbox's first process.  From here to exec: async-signal-safe calls only, no malloc, no stdio. ---- */
+
+static void reset_signals(void) {
+        struct {
+                void *handler;
+                unsigned long flags;
+                void *restorer;
+                uint64_t mask;
+        } standard = { 0 };
+        for (int sig = 1; sig <= 64; sig++)
+                syscall(SYS_rt_sigaction, sig, &standard, NULL, sizeof standard.mask);
+}
+
+static void unblock_signals(void) {
+        uint64_t none = 0;
+        syscall(SYS_rt_sigprocmask, SIG_SETMASK, &none, NULL, sizeof none);
+}
+
+static int enter_user_namespace(struct context *c) {
+        char byte;
+        ssize_t n;
+        if (c->maps == NULL)
+                return 0;
+        if (c->maps->by == MAP_BY_SELF)
+                return write_own_maps(c);
+        do
+                n = read(c->go_reader, &byte, 1);
+        while (n < 0 && errno == EINTR);
+        if (n != 1) /* the supervisor is gone, or has failed and says so itself */
+                _exit(125);
+        return 0;
+}
+
+static void first_process(struct context *c) __attribute__((noreturn));
+static void first_process(struct context *c) {
+        close_fd(&c->status_reader);
+        close_fd(&c->go_writer);
+        reset_signals();
+        c->at = (struct sbx_failure) { .stage = STAGE_IDS };
+        int error = enter_user_namespace(c);
+        close_fd(&c->go_reader);
+        c->at.stage = STAGE_SANDBOX;
+        if (error >= 0 && !opens_outside(c))
+                error = for_each_op(c, 1);
+        if (error >= 0 && !c->has_init)
+                unblock_signals();
+        if (error >= 0)
+                error = run_ops(c, plan_first_op(c->plan), 0);
+        report_and_exit(c, error);
+}
+
+int prepare_start_init(struct context *c, const void *payload) {
+        (void) payload;
+        c->has_init = 1;
+        free(c->payload_stack);
+        c->payload_stack = malloc(PAYLOAD_STACK_SIZE);
+        return c->payload_stack == NULL ? -ENOMEM : 0;
+}
+
+static int payload_process(void *argument) {
+        struct context *c = argument;
+        c->at.stage = STAGE_PAYLOAD;
+        unblock_signals();
+        int error = run_ops(c, plan_next(c->record), c->at.op + 1);
+        report_and_exit(c, error);
+}
+
+int perform_start_init(struct context *c, const void *payload) {
+        (void) payload;
+        /* As vfork: the first process sleeps until the program runs, so sharing its memory is sound. */
+        int pid = clone(payload_process, c->payload_stack + PAYLOAD_STACK_SIZE, CLONE_VM | CLONE_VFORK | SIGCHLD, c);
+        if (pid < 0)
+                return -errno;
+        if (c->at.error != 0)
+                _exit(125);
+        run_init(c, pid);
+}
+
+/* ---- The supervisor ---- */
+
+static void release(struct context *c) {
+        if (c->tree_fds != NULL)
+                for (uint32_t i = 0; i < c->plan->header->op_count; i++)
+                        close_fd(&c->tree_fds[i]);
+        close_fd(&c->rootfs_fd);
+        close_fd(&c->status_fd);
+        close_fd(&c->status_reader);
+        close_fd(&c->go_reader);
+        close_fd(&c->go_writer);
+        free(c->tree_fds);
+        free(c->argv);
+        free(c->environment);
+        free(c->payload_stack);
+}
+
+static int make_channels(struct context *c) {
+        int ends[2];
+        if ((c->launch->terminal ? socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) : pipe2(ends, O_CLOEXEC)) < 0)
+                return -errno;
+        c->status_reader = ends[0];
+        c->status_fd = ends[1];
+        if (c->maps == NULL || c->maps->by == MAP_BY_SELF)
+                return 0;
+        if (pipe2(ends, O_CLOEXEC) < 0)
+                return -errno;
+        c->go_reader = ends[0];
+        c->go_writer = ends[1];
+        return 0;
+}
+
+static int prepare(struct context *c) {
+        c->at.stage = STAGE_PREPARE;
+        uint32_t count = c->plan->header->op_count;
+        c->tree_fds = malloc((count + 1) * sizeof *c->tree_fds);
+        if (c->tree_fds == NULL)
+                return -ENOMEM;
+        for (uint32_t i = 0; i < count; i++)
+                c->tree_fds[i] = -1;
+        int error = for_each_op(c, 0);
+        if (error >= 0 && opens_outside(c))
+                error = for_each_op(c, 1);
+        return error < 0 ? error : make_channels(c);
+}
+
+static int map_from_outside(struct context *c, pid_t pid) {
+        int error = 0;
+        c->at.stage = STAGE_IDS;
+        if (c->maps == NULL || c->maps->by == MAP_BY_SELF)
+                return 0;
+        if (c->maps->by == MAP_BY_HELPER)
+                error = write_maps_by_helper(pid, c);
+        else
+                error = write_maps(pid, string_of(c, c->maps->uid_map), string_of(c, c->maps->gid_map), c->maps->setgroups != 0);
+        if (error < 0)
+                return error;
+        return write(c->go_writer, "", 1) == 1 ? 0 : -errno;
+}
+
+static uint32_t index_of_kind(const struct plan *p, unsigned kind) {
+        const struct plan_record *r = plan_first_op(p);
+        for (uint32_t i = 0; i < p->header->op_count; i++, r = plan_next(r))
+                if (r->kind == kind)
+                        return i;
+        return 0;
+}
+
+static void kill_and_reap(pid_t pid) {
+        int status;
+        kill(pid, SIGKILL);
+        while (waitpid(pid, &status, __WALL) < 0 && errno == EINTR)
+                ;
+}
+
+int sbx_start(const struct sbx_launch *launch, struct sbx_child *ret_child, struct sbx_failure *ret_failure) {
+        struct context c = {
+                .launch = launch,
+                .plan = launch->plan,
+                .status_fd = -1,
+                .status_reader = -1,
+                .go_reader = -1,
+                .go_writer = -1,
+                .root_fd = -1,
+                .staging_fd = -1,
+                .rootfs_fd = -1,
+                .proc_fd = -1,
+                .ruleset_fd = -1,
+        };
+        int pidfd = -1;
+        pid_t pid = -1;
+
+        mark(&c, 0, MOMENT_START);
+        int error = prepare(&c);
+        mark(&c, 0, MOMENT_PREPARED);
+        if (error >= 0) {
+                struct clone_arguments args = {
+                        .flags = c.clone_flags | CLONE_PIDFD,
+                        .pidfd = (uint64_t) (uintptr_t) &pidfd,
+                        .exit_signal = SIGCHLD,
+                };
+                c.at = (struct sbx_failure) { .stage = STAGE_CLONE, .op = index_of_kind(c.plan, PLAN_CreateNamespaces) };
+                pid = CALL(SYS_clone3, &args, sizeof args);
+                if (pid == 0)
+                        first_process(&c);
+                mark(&c, 0, MOMENT_CLONED);
+                error = pid;
+        }
+        if (error >= 0) {
+                close_fd(&c.status_fd);
+                close_fd(&c.go_reader);
+                c.at.op = index_of_kind(c.plan, PLAN_MapIds);
+                error = map_from_outside(&c, pid);
+                if (error < 0)
+                        kill_and_reap(pid);
+        }
+        if (error < 0) {
+                c.at.error = -error;
+                *ret_failure = c.at;
+                close_fd(&pidfd);
+        } else {
+                mark(&c, 0, MOMENT_MAPPED);
+                *ret_child = (struct sbx_child) { .pid = pid, .pidfd = pidfd, .status_fd = take_fd(&c.status_reader), .terminal_fd = -1, .has_init = (uint32_t) c.has_init };
+        }
+        release(&c);
+        return error < 0 ? error : 0;
+}

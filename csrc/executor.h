@@ -1,0 +1,86 @@
+/* Carries a plan out.  One executor, two doors: the launcher links it, Python loads it as sandbox._core. */
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct plan;
+
+/* Where a launch failed, for Python to put into words. */
+enum sbx_stage {
+        STAGE_PREPARE = 1, /* before the clone, in the supervisor */
+        STAGE_CLONE = 2,
+        STAGE_IDS = 3,     /* id maps, written from outside */
+        STAGE_SANDBOX = 4, /* in the sandbox's first process */
+        STAGE_PAYLOAD = 5, /* in the payload, before exec */
+};
+
+/* What more an errno of Execute means. */
+enum sbx_detail {
+        DETAIL_NONE = 0,
+        DETAIL_INTERPRETER = 1, /* the file is there; its interpreter isn't */
+        DETAIL_NOT_FOUND = 2,
+        DETAIL_NOT_A_DEVICE = 3,
+        DETAIL_MOUNT_POINT = 4, /* the mount point isn't there and can't be made */
+        DETAIL_NEEDS_DIRECTORY = 5,
+};
+
+struct sbx_failure {
+        uint32_t stage; /* 0: none */
+        uint32_t op;    /* index in the plan */
+        int32_t error;  /* errno */
+        uint32_t detail;
+};
+
+#define SBX_MAX_MARKS 512
+struct sbx_mark {
+        uint32_t stage; /* enum sbx_stage, or 0 for the supervisor's own marks */
+        uint32_t op;    /* index of the op that ended, or enum sbx_moment */
+        int64_t ns;     /* CLOCK_MONOTONIC */
+};
+enum sbx_moment { MOMENT_START = 0, MOMENT_PREPARED = 1, MOMENT_CLONED = 2, MOMENT_MAPPED = 3, MOMENT_STARTED = 4, MOMENT_PAYLOAD_ENDED = 5, MOMENT_REAPED = 6 };
+struct sbx_timing {
+        uint32_t count;
+        struct sbx_mark marks[SBX_MAX_MARKS];
+};
+
+struct sbx_launch {
+        const struct plan *plan;
+        char *const *argv;         /* takes the place of the plan's command; NULL: the plan's */
+        char *const *environment;  /* the caller's, of which the plan's names are passed */
+        uint32_t terminal;         /* bits 0 to 2: these standard streams become a new pseudo-terminal */
+        struct sbx_timing *timing; /* NULL: none is taken */
+};
+
+struct sbx_child {
+        pid_t pid;
+        int pidfd;
+        int status_fd;   /* the sandbox's reports */
+        int terminal_fd; /* master side, or -1 */
+        uint32_t has_init;
+};
+
+struct sbx_exit {
+        int32_t status; /* the payload's, as wait4(2) gives it */
+        struct sbx_failure failure;
+};
+
+/* Starts the sandbox; returns once it is cloned and mapped.  All signals that the supervisor forwards must be
+ * blocked by the caller (sbx_block_signals).  0, or -errno with *ret_failure filled in and nothing left behind. */
+int sbx_start(const struct sbx_launch *launch, struct sbx_child *ret_child, struct sbx_failure *ret_failure);
+
+/* Waits until the payload's program has been started or has failed to: 0, or -errno with *ret_failure filled in
+ * (the sandbox is then reaped). Takes the terminal's descriptor. */
+int sbx_await_exec(const struct sbx_launch *launch, struct sbx_child *child, struct sbx_failure *ret_failure);
+
+/* Forwards signals until the sandbox has ended and is reaped. */
+int sbx_supervise(const struct sbx_launch *launch, struct sbx_child *child, struct sbx_exit *ret_exit);
+
+/* Reaps an ended sandbox without forwarding: -EAGAIN while it lives. */
+int sbx_reap(const struct sbx_launch *launch, struct sbx_child *child, struct sbx_exit *ret_exit);
+
+/* Blocks what is forwarded and SIGCHLD; *ret_old is the mask before. */
+int sbx_block_signals(uint64_t *ret_old);
+int sbx_restore_signals(uint64_t old);
+
+void sbx_release(struct sbx_child *child);

@@ -1,0 +1,41 @@
+/* PID 1 of the sandbox: reaps whatever is left to it, hands signals on, and ends when the payload does. */
+#include "context.h"
+#include "sys.h"
+
+#include <string.h>
+#include <sys/wait.h>
+
+static void tell(const struct context *c, uint32_t kind, int status) {
+        struct report report = { .kind = kind, .status = status };
+        ssize_t n = write(c->status_fd, &report, sizeof report);
+        (void) n; /* without a supervisor the death signal is on its way */
+}
+
+static void close_others(int keep) {
+        if (keep > 0)
+                sys_close_range(0, (unsigned) keep - 1, 0);
+        sys_close_range((unsigned) keep + 1, ~0u, 0);
+}
+
+static void reap(const struct context *c, pid_t payload) {
+        int status;
+        pid_t pid;
+        while ((pid = waitpid(-1, &status, WNOHANG | __WALL)) > 0)
+                if (pid == payload) {
+                        tell(c, REPORT_ENDED, status);
+                        _exit(WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
+                }
+}
+
+void run_init(struct context *c, pid_t payload) {
+        uint64_t all = ~0ull;
+        syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, NULL, sizeof all);
+        tell(c, REPORT_STARTED, 0);
+        close_others(c->status_fd);
+        for (;;) {
+                reap(c, payload);
+                long sig = syscall(SYS_rt_sigtimedwait, &all, NULL, NULL, sizeof all);
+                if (sig > 0 && sig != SIGCHLD)
+                        kill(payload, (int) sig);
+        }
+}

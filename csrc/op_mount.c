@@ -1,0 +1,299 @@
+/* Ops that build the mount tree.  A source is opened once, checked on its descriptor and mounted by it. */
+#include "context.h"
+#include "sys.h"
+
+#include <string.h>
+#include <sys/sysmacros.h>
+
+#define MAX_LAYERS 64
+
+/* A detached clone of the tree at fd with its attributes set; private, and its submounts' own flags kept. */
+static int clone_tree(int fd, uint64_t attributes, int recursive, int userns) {
+        struct mount_attributes a = { .set = attributes, .propagation = PROPAGATION_PRIVATE };
+        cleanup_fd int tree = sys_clone_tree(fd, recursive);
+        if (tree < 0)
+                return tree;
+        if (userns >= 0) {
+                a.set |= ATTR_IDMAP;
+                a.userns_fd = (uint64_t) userns;
+        }
+        int r = sys_mount_setattr(tree, recursive, &a);
+        return r < 0 ? r : take_fd(&tree);
+}
+
+static int open_source(const struct context *c, const char *path, uint64_t flags) {
+        if (flags & BIND_FROM_ROOT)
+                return find_in_root(c, path, O_PATH);
+        if (flags & BIND_FROM_ROOTFS)
+                return sys_openat2(c->rootfs_fd, path, O_PATH, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
+        return sys_openat2(AT_FDCWD, path, O_PATH, RESOLVE_NO_MAGICLINKS);
+}
+
+static int tree_of_bind(const struct context *c, const struct op_bind_mount *op) {
+        cleanup_fd int userns = -1;
+        struct stat st;
+        cleanup_fd int fd = open_source(c, string_of(c, op->source), op->flags);
+        if (fd < 0)
+                return fd;
+        if (op->flags & BIND_IDMAP_OWNER) {
+                if (fstat(fd, &st) < 0)
+                        return -errno;
+                userns = idmap_user_namespace(st.st_uid, op->uid, st.st_gid, op->gid);
+                if (userns < 0)
+                        return userns;
+        }
+        return clone_tree(fd, op->attributes, (op->flags & BIND_RECURSIVE) != 0, userns);
+}
+
+/* Remembers what was opened outside; a missing optional source stays -1. */
+static int keep_tree(struct context *c, int tree, uint64_t flags) {
+        if (tree == -ENOENT && (flags & BIND_OPTIONAL))
+                return 0;
+        if (tree < 0)
+                return tree;
+        c->tree_fds[c->at.op] = tree;
+        return 0;
+}
+
+int open_bind_mount(struct context *c, const void *payload) {
+        const struct op_bind_mount *op = payload;
+        return op->flags & BIND_FROM_ROOT ? 0 : keep_tree(c, tree_of_bind(c, op), op->flags);
+}
+
+int perform_bind_mount(struct context *c, const void *payload) {
+        const struct op_bind_mount *op = payload;
+        struct stat st;
+        cleanup_fd int tree = c->tree_fds[c->at.op];
+        if (op->flags & BIND_FROM_ROOT)
+                tree = tree_of_bind(c, op);
+        else if (tree < 0)
+                return 0; /* optional and missing */
+        if (tree == -ENOENT && (op->flags & BIND_OPTIONAL))
+                return 0;
+        if (tree < 0)
+                return tree;
+        if (fstat(tree, &st) < 0)
+                return -errno;
+        return attach_at(c, tree, string_of(c, op->target), S_ISDIR(st.st_mode), !(op->flags & BIND_NO_CREATE));
+}
+
+static int tree_of_device(struct context *c, const struct op_bind_device *op) {
+        struct stat st;
+        cleanup_fd int fd = sys_openat2(AT_FDCWD, string_of(c, op->source), O_PATH, RESOLVE_NO_SYMLINKS);
+        if (fd < 0)
+                return fd;
+        if (fstat(fd, &st) < 0)
+                return -errno;
+        int any = op->major == UINT32_MAX;
+        if (!S_ISCHR(st.st_mode) || (!any && (major(st.st_rdev) != op->major || minor(st.st_rdev) != op->minor))) {
+                c->at.detail = DETAIL_NOT_A_DEVICE;
+                return -ENODEV;
+        }
+        /* Read-only: a device can be written to all the same, its mode and owner can't be changed. */
+        return clone_tree(fd, ATTR_RDONLY | ATTR_NOSUID | ATTR_NOEXEC, 0, -1);
+}
+
+int open_bind_device(struct context *c, const void *payload) {
+        return keep_tree(c, tree_of_device(c, payload), 0);
+}
+
+int perform_bind_device(struct context *c, const void *payload) {
+        const struct op_bind_device *op = payload;
+        cleanup_fd int tree = c->tree_fds[c->at.op];
+        return attach_at(c, tree, string_of(c, op->target), 0, 1);
+}
+
+int perform_mount_root(struct context *c, const void *payload) {
+        const struct op_mount_root *op = payload;
+        struct stat st;
+        int fd = new_tmpfs(op->size, op->inodes, 0755, ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC);
+        if (fd < 0)
+                return fd;
+        if (fstat(fd, &st) < 0)
+                return -errno;
+        c->root_device = st.st_dev;
+        return install_root(c, fd);
+}
+
+static int tree_of_root(struct context *c, const struct op_path_number *op) {
+        cleanup_fd int fd = sys_openat2(AT_FDCWD, string_of(c, op->path), O_PATH | O_DIRECTORY, RESOLVE_NO_MAGICLINKS);
+        if (fd < 0)
+                return fd;
+        int tree = clone_tree(fd, op->value, 1, -1);
+        if (tree >= 0)
+                c->rootfs_fd = take_fd(&fd);
+        return tree;
+}
+
+int open_root_tree(struct context *c, const void *payload) {
+        return keep_tree(c, tree_of_root(c, payload), 0);
+}
+
+int perform_mount_root_tree(struct context *c, const void *payload) {
+        (void) payload;
+        return install_root(c, c->tree_fds[c->at.op]);
+}
+
+int perform_mount_tmpfs(struct context *c, const void *payload) {
+        const struct op_mount_tmpfs *op = payload;
+        cleanup_fd int fd = new_tmpfs(op->size, op->inodes, op->mode, op->attributes);
+        if (fd < 0)
+                return fd;
+        return attach_at(c, fd, string_of(c, op->target), 1, 1);
+}
+
+static int stage_tree(struct context *c, int tree, char *ret_name) {
+        const char *name = staging_name(c);
+        strcpy(ret_name, name);
+        if (mkdirat(c->staging_fd, name, 0755) < 0)
+                return -errno;
+        return CALL(SYS_move_mount, tree, "", c->staging_fd, name, MOVE_MOUNT_FROM_EMPTY);
+}
+
+static int overlay_layer(struct context *c, const char *path, uint64_t attributes, char *ret_name) {
+        cleanup_fd int fd = sys_openat2(AT_FDCWD, path, O_PATH | O_DIRECTORY, RESOLVE_NO_MAGICLINKS);
+        if (fd < 0)
+                return fd;
+        cleanup_fd int tree = clone_tree(fd, attributes, 0, -1);
+        if (tree < 0)
+                return tree;
+        return stage_tree(c, tree, ret_name);
+}
+
+/* Where an overlay's changes go: a directory of the host that holds upper and work, or a tmpfs of our own. */
+static int overlay_upper(struct context *c, const struct op_mount_overlay *op, char upper[64], char work[64]) {
+        char name[16], parent[PATH_MAX];
+        const char *path = string_of(c, op->upper), *work_path = string_of(c, op->work);
+        if (*path != 0) {
+                const char *slash = strrchr(path, '/'), *work_slash = strrchr(work_path, '/');
+                size_t n = (size_t) (slash - path);
+                if (slash == NULL || work_slash == NULL || n >= sizeof parent || strlen(slash) > 40 || strlen(work_slash) > 40)
+                        return -EINVAL;
+                memcpy(parent, path, n);
+                parent[n] = 0;
+                int r = overlay_layer(c, n > 0 ? parent : "/", ATTR_NOSUID | ATTR_NODEV, name);
+                if (r < 0)
+                        return r;
+                strcat(strcpy(upper, name), slash);
+                strcat(strcpy(work, name), work_slash);
+                return 0;
+        }
+        cleanup_fd int fd = new_tmpfs(op->size, 0, 0755, ATTR_NOSUID | ATTR_NODEV);
+        if (fd < 0)
+                return fd;
+        if (mkdirat(fd, "upper", 0755) < 0 || mkdirat(fd, "work", 0755) < 0)
+                return -errno;
+        int r = stage_tree(c, fd, name);
+        if (r < 0)
+                return r;
+        strcat(strcpy(upper, name), "/upper");
+        strcat(strcpy(work, name), "/work");
+        return 0;
+}
+
+int prepare_overlay(struct context *c, const void *payload) {
+        const struct op_mount_overlay *op = payload;
+        (void) c;
+        return op->lower.len > MAX_LAYERS ? -E2BIG : 0;
+}
+
+int perform_mount_overlay(struct context *c, const void *payload) {
+        const struct op_mount_overlay *op = payload;
+        const struct plan_ref *lower = plan_list(c->plan, op->lower);
+        char layers[MAX_LAYERS * 12] = "", name[16], upper[64], work[64];
+
+        int r = staging_open(c);
+        for (uint32_t i = 0; r >= 0 && i < op->lower.len; i++) {
+                r = overlay_layer(c, string_of(c, lower[i]), ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV, name);
+                if (r >= 0) {
+                        if (i > 0)
+                                strcat(layers, ":");
+                        strcat(layers, name);
+                }
+        }
+        if (r >= 0)
+                r = overlay_upper(c, op, upper, work);
+        if (r < 0)
+                return r;
+        /* The layers' names are relative: a detached or covered mount has no path. */
+        if (fchdir(c->staging_fd) < 0)
+                return -errno;
+        cleanup_fd int fs = CALL(SYS_fsopen, "overlay", FSOPEN_CLOEXEC_FLAG);
+        if (fs < 0)
+                return fs;
+        r = CALL(SYS_fsconfig, fs, FSCONFIG_STRING, "lowerdir", layers, 0);
+        if (r >= 0)
+                r = CALL(SYS_fsconfig, fs, FSCONFIG_STRING, "upperdir", upper, 0);
+        if (r >= 0)
+                r = CALL(SYS_fsconfig, fs, FSCONFIG_STRING, "workdir", work, 0);
+        if (r >= 0 && c->maps != NULL) /* trusted.* attributes need the initial user namespace */
+                r = CALL(SYS_fsconfig, fs, FSCONFIG_FLAG, "userxattr", NULL, 0);
+        if (r >= 0)
+                r = CALL(SYS_fsconfig, fs, FSCONFIG_CREATE, NULL, NULL, 0);
+        if (r < 0)
+                return r;
+        int fd = CALL(SYS_fsmount, fs, FSMOUNT_CLOEXEC_FLAG, (unsigned) op->attributes);
+        if (fd < 0)
+                return fd;
+        if (c->root_fd < 0)
+                return install_root(c, fd);
+        r = attach_at(c, fd, string_of(c, op->target), 1, 1);
+        close(fd);
+        return r;
+}
+
+int perform_mask_path(struct context *c, const void *payload) {
+        const struct op_path_number *op = payload;
+        struct stat st;
+        struct mount_attributes sealed = { .set = ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC };
+        mode_t mode = op->value == MASK_EMPTY ? 0555 : op->value == MASK_PASSAGE ? 0111 : 0;
+        cleanup_fd int point = find_in_root(c, string_of(c, op->path), O_PATH);
+        if (point == -ENOENT || point == -ENOTDIR)
+                return 0;
+        if (point < 0)
+                return point;
+        if (fstat(point, &st) < 0)
+                return -errno;
+        int r = staging_open(c);
+        if (r < 0)
+                return r;
+        const char *name = staging_name(c);
+        if ((S_ISDIR(st.st_mode) ? mkdirat(c->staging_fd, name, 0700) : mknodat(c->staging_fd, name, S_IFREG | 0600, 0)) < 0)
+                return -errno;
+        if (fchmodat(c->staging_fd, name, S_ISDIR(st.st_mode) ? mode : mode & 0444, 0) < 0)
+                return -errno;
+        cleanup_fd int cover = openat(c->staging_fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+        if (cover < 0)
+                return -errno;
+        cleanup_fd int tree = sys_clone_tree(cover, 0);
+        if (tree < 0)
+                return tree;
+        if (op->value != MASK_PASSAGE) { /* a passage takes mount points yet; SetMountAttributes seals it */
+                r = sys_mount_setattr(tree, 0, &sealed);
+                if (r < 0)
+                        return r;
+        }
+        return CALL(SYS_move_mount, tree, "", point, "", MOVE_MOUNT_FROM_EMPTY | MOVE_MOUNT_TO_EMPTY);
+}
+
+int perform_set_mount_attributes(struct context *c, const void *payload) {
+        const struct op_path_number *op = payload;
+        struct mount_attributes a = { .set = op->value };
+        const char *path = string_of(c, op->path);
+        if (strcmp(path, "/") == 0)
+                return sys_mount_setattr(c->root_fd, 0, &a);
+        cleanup_fd int fd = find_in_root(c, path, O_PATH);
+        return fd < 0 ? fd : sys_mount_setattr(fd, 0, &a);
+}
+
+int perform_enter_root(struct context *c, const void *payload) {
+        (void) payload;
+        if (fchdir(c->root_fd) < 0)
+                return -errno;
+        int r = CALL(SYS_pivot_root, ".", ".");
+        if (r >= 0)
+                r = CALL(SYS_umount2, ".", UMOUNT_DETACH);
+        if (r < 0)
+                return r;
+        return chdir("/") < 0 ? -errno : 0;
+}

@@ -1,0 +1,81 @@
+/* Ops on what lies in a new namespace: procfs, devpts, host name, loopback. */
+#include "context.h"
+#include "sys.h"
+
+#include <net/if.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+int perform_create_proc(struct context *c, const void *payload) {
+        cleanup_fd int fs = CALL(SYS_fsopen, "proc", FSOPEN_CLOEXEC_FLAG);
+        if (fs < 0)
+                return fs;
+        int r = 0;
+        if (((const struct op_number *) payload)->value & PROC_PIDS_ONLY)
+                r = CALL(SYS_fsconfig, fs, FSCONFIG_STRING, "subset", "pid", 0);
+        if (r >= 0)
+                r = CALL(SYS_fsconfig, fs, FSCONFIG_CREATE, NULL, NULL, 0);
+        if (r >= 0)
+                r = CALL(SYS_fsmount, fs, FSMOUNT_CLOEXEC_FLAG, (unsigned) (ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC));
+        if (r < 0)
+                return r;
+        c->proc_fd = r;
+        return 0;
+}
+
+/* Written through the mount made here, never by a path that something else may lie at (CVE-2025-52881). */
+int perform_set_sysctl(struct context *c, const void *payload) {
+        const struct op_set_sysctl *op = payload;
+        cleanup_fd int sys = openat(c->proc_fd, "sys", O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (sys < 0)
+                return -errno;
+        cleanup_fd int fd = sys_openat2(sys, string_of(c, op->path), O_WRONLY, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV);
+        if (fd < 0)
+                return fd;
+        ssize_t n = write(fd, string_of(c, op->value), op->value.len);
+        return n < 0 ? -errno : (size_t) n == op->value.len ? 0 : -EIO;
+}
+
+int perform_attach_proc(struct context *c, const void *payload) {
+        const struct op_path_number *op = payload;
+        struct mount_attributes a = { .set = op->value };
+        int r = sys_mount_setattr(c->proc_fd, 0, &a);
+        if (r >= 0)
+                r = attach_at(c, c->proc_fd, string_of(c, op->path), 1, 1);
+        close_fd(&c->proc_fd);
+        return r;
+}
+
+int perform_mount_devpts(struct context *c, const void *payload) {
+        const struct op_path *op = payload;
+        cleanup_fd int fs = CALL(SYS_fsopen, "devpts", FSOPEN_CLOEXEC_FLAG);
+        if (fs < 0)
+                return fs;
+        int r = CALL(SYS_fsconfig, fs, FSCONFIG_STRING, "ptmxmode", "0666", 0);
+        if (r >= 0)
+                r = CALL(SYS_fsconfig, fs, FSCONFIG_STRING, "mode", "0620", 0);
+        if (r >= 0)
+                r = CALL(SYS_fsconfig, fs, FSCONFIG_CREATE, NULL, NULL, 0);
+        if (r < 0)
+                return r;
+        cleanup_fd int fd = CALL(SYS_fsmount, fs, FSMOUNT_CLOEXEC_FLAG, (unsigned) (ATTR_NOSUID | ATTR_NOEXEC));
+        if (fd < 0)
+                return fd;
+        return attach_at(c, fd, string_of(c, op->path), 1, 1);
+}
+
+int perform_set_hostname(struct context *c, const void *payload) {
+        const struct op_path *op = payload;
+        return CALL(SYS_sethostname, string_of(c, op->path), op->path.len);
+}
+
+int perform_bring_up_loopback(struct context *c, const void *payload) {
+        struct ifreq request = { .ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING | IFF_LOOPBACK };
+        (void) c;
+        (void) payload;
+        cleanup_fd int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+        if (fd < 0)
+                return -errno;
+        return ioctl(fd, SIOCSIFFLAGS, &request) < 0 ? -errno : 0;
+}

@@ -1,0 +1,226 @@
+/* Ops on the process itself: limits, session, descriptors, environment, and at last the program. */
+#include "context.h"
+#include "sys.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <termios.h>
+
+#ifndef TIOCGPTPEER
+#define TIOCGPTPEER _IO('T', 0x41)
+#endif
+
+struct kernel_rlimit {
+        uint64_t soft, hard;
+};
+
+int perform_set_rlimit(struct context *c, const void *payload) {
+        const struct op_set_rlimit *op = payload;
+        struct kernel_rlimit limit = { op->soft, op->hard };
+        (void) c;
+        return CALL(SYS_prlimit64, 0, (unsigned) op->resource, &limit, NULL);
+}
+
+int perform_set_umask(struct context *c, const void *payload) {
+        (void) c;
+        umask((mode_t) ((const struct op_number *) payload)->value);
+        return 0;
+}
+
+int perform_change_directory(struct context *c, const void *payload) {
+        const struct op_path *op = payload;
+        cleanup_fd int fd = sys_openat2(AT_FDCWD, string_of(c, op->path), O_PATH | O_DIRECTORY, RESOLVE_NO_MAGICLINKS);
+        if (fd < 0)
+                return fd;
+        return fchdir(fd) < 0 ? -errno : 0;
+}
+
+int perform_null_stdin(struct context *c, const void *payload) {
+        (void) c;
+        (void) payload;
+        cleanup_fd int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+        if (fd < 0)
+                return -errno;
+        return dup2(fd, 0) < 0 ? -errno : 0;
+}
+
+int perform_new_session(struct context *c, const void *payload) {
+        (void) c;
+        (void) payload;
+        return setsid() < 0 ? -errno : 0;
+}
+
+static int send_descriptor(int to, int fd) {
+        char byte = 0;
+        union {
+                struct cmsghdr head;
+                char bytes[CMSG_SPACE(sizeof(int))];
+        } control = { 0 };
+        struct iovec data = { &byte, 1 };
+        struct msghdr message = { .msg_iov = &data, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control };
+        control.head.cmsg_level = SOL_SOCKET;
+        control.head.cmsg_type = SCM_RIGHTS;
+        control.head.cmsg_len = CMSG_LEN(sizeof(int));
+        memcpy(CMSG_DATA(&control.head), &fd, sizeof fd);
+        return sendmsg(to, &message, MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
+int perform_open_terminal(struct context *c, const void *payload) {
+        int unlock = 0;
+        int r = perform_new_session(c, payload);
+        if (r < 0 || c->launch->terminal == 0)
+                return r;
+        cleanup_fd int master = open("/dev/pts/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC);
+        if (master < 0 || ioctl(master, TIOCSPTLCK, &unlock) < 0)
+                return -errno;
+        cleanup_fd int slave = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+        if (slave < 0)
+                return -errno;
+        /* The payload's own: programs such as ssh and gpg look at the terminal's owner. */
+        if (fchmod(slave, 0620) < 0 || ioctl(slave, TIOCSCTTY, 0) < 0)
+                return -errno;
+        r = send_descriptor(c->status_fd, master);
+        for (int fd = 0; r >= 0 && fd < 3; fd++)
+                if ((c->launch->terminal >> fd & 1) && dup2(slave, fd) < 0)
+                        r = -errno;
+        return r;
+}
+
+/* A directory as a standard stream would be a way out of the new root. */
+int perform_check_descriptors(struct context *c, const void *payload) {
+        struct stat st;
+        (void) payload;
+        for (int fd = 0; fd < 3; fd++)
+                if (fstat(fd, &st) == 0 && S_ISDIR(st.st_mode)) {
+                        c->at.detail = (uint32_t) fd;
+                        return -EISDIR;
+                }
+        return 0;
+}
+
+int perform_seal_descriptors(struct context *c, const void *payload) {
+        (void) c;
+        (void) payload;
+        return sys_close_range(3, ~0u, CLOSE_RANGE_CLOEXEC);
+}
+
+int perform_keep_descriptor(struct context *c, const void *payload) {
+        (void) c;
+        return fcntl((int) ((const struct op_number *) payload)->value, F_SETFD, 0) < 0 ? -errno : 0;
+}
+
+static int name_is_passed(const struct context *c, const struct op_set_environment *op, const char *entry) {
+        const struct plan_ref *names = plan_list(c->plan, op->pass);
+        const char *equals = strchr(entry, '=');
+        size_t n = equals ? (size_t) (equals - entry) : 0;
+        for (uint32_t i = 0; n > 0 && i < op->pass.len; i++) {
+                const char *name = string_of(c, names[i]);
+                size_t len = names[i].len;
+                int prefix = len > 0 && name[len - 1] == '*';
+                if (prefix ? len - 1 <= n && memcmp(name, entry, len - 1) == 0 : len == n && memcmp(name, entry, n) == 0)
+                        return 1;
+        }
+        return 0;
+}
+
+static int name_is_set(char *const *environment, uint32_t count, const char *entry) {
+        size_t n = (size_t) (strchr(entry, '=') - entry) + 1;
+        for (uint32_t i = 0; i < count; i++)
+                if (strncmp(environment[i], entry, n) == 0)
+                        return 1;
+        return 0;
+}
+
+int prepare_environment(struct context *c, const void *payload) {
+        const struct op_set_environment *op = payload;
+        const struct plan_ref *set = plan_list(c->plan, op->set);
+        char *const *callers = c->launch->environment;
+        size_t room = op->set.len + 1;
+        uint32_t n = 0;
+        for (char *const *e = callers; e && *e; e++)
+                room++;
+        free(c->environment);
+        c->environment = calloc(room, sizeof *c->environment);
+        if (c->environment == NULL)
+                return -ENOMEM;
+        for (; n < op->set.len; n++)
+                c->environment[n] = (char *) (uintptr_t) string_of(c, set[n]);
+        for (char *const *e = callers; op->pass.len > 0 && e && *e; e++)
+                if (name_is_passed(c, op, *e) && !name_is_set(c->environment, op->set.len, *e))
+                        c->environment[n++] = *e;
+        return 0;
+}
+
+int prepare_execute(struct context *c, const void *payload) {
+        const struct op_execute *op = payload;
+        const struct plan_ref *words = plan_list(c->plan, op->argv);
+        uint32_t n = op->argv.len;
+        if (c->launch->argv != NULL)
+                for (n = 0; c->launch->argv[n] != NULL; n++)
+                        ;
+        if (n == 0)
+                return -EINVAL;
+        free(c->argv);
+        c->argv = calloc(n + 1, sizeof *c->argv);
+        if (c->argv == NULL)
+                return -ENOMEM;
+        for (uint32_t i = 0; i < n; i++)
+                c->argv[i] = c->launch->argv ? c->launch->argv[i] : (char *) (uintptr_t) string_of(c, words[i]);
+        return 0;
+}
+
+/* ENOENT is said of a missing program and of a script's or program's missing interpreter. */
+static int execute(struct context *c, const char *program) {
+        int r = CALL(SYS_execve, program, c->argv, c->environment);
+        if (r == -ENOENT) {
+                cleanup_fd int fd = open(program, O_PATH | O_CLOEXEC);
+                c->at.detail = fd >= 0 ? DETAIL_INTERPRETER : DETAIL_NOT_FOUND;
+        }
+        return r;
+}
+
+static const char *search_path(char *const *environment) {
+        for (; environment && *environment; environment++)
+                if (strncmp(*environment, "PATH=", 5) == 0)
+                        return *environment + 5;
+        return "/usr/local/bin:/usr/bin:/bin";
+}
+
+int perform_execute(struct context *c, const void *payload) {
+        const char *name = c->argv[0];
+        size_t len = strlen(name);
+        int refused = 0;
+        (void) payload;
+        if (len == 0 || len > PATH_MAX) {
+                c->at.detail = DETAIL_NOT_FOUND;
+                return -ENOENT;
+        }
+        if (strchr(name, '/') != NULL)
+                return execute(c, name);
+        if (len > NAME_MAX)
+                return -ENAMETOOLONG;
+        for (const char *at = search_path(c->environment), *next; at != NULL; at = next) {
+                const char *colon = strchr(at, ':');
+                size_t n = colon ? (size_t) (colon - at) : strlen(at);
+                next = colon ? colon + 1 : NULL;
+                if (n == 0 || n >= PATH_MAX || *at != '/')
+                        continue; /* a relative entry would run what lies in the working directory */
+                memcpy(c->program, at, n);
+                c->program[n] = '/';
+                memcpy(c->program + n + 1, name, len + 1);
+                int r = execute(c, c->program);
+                if (r == -EACCES)
+                        refused = 1;
+                else if ((r != -ENOENT && r != -ENOTDIR) || c->at.detail == DETAIL_INTERPRETER)
+                        return r;
+        }
+        if (refused) {
+                c->at.detail = DETAIL_NONE;
+                return -EACCES;
+        }
+        c->at.detail = DETAIL_NOT_FOUND;
+        return -ENOENT;
+}

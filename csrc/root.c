@@ -1,0 +1,217 @@
+/* The root as it is assembled: where mount points are found, and where they may be made. */
+#include "context.h"
+#include "sys.h"
+
+#include <string.h>
+
+/* Only what lies on a tmpfs of our own may be added to: nothing is ever created on the host. */
+int is_ours(const struct context *c, int fd) {
+        struct stat st;
+        if (fstat(fd, &st) < 0)
+                return -errno;
+        return st.st_dev == c->root_device || (c->staging_fd >= 0 && st.st_dev == c->staging_device);
+}
+
+int find_in_root(const struct context *c, const char *path, uint64_t flags) {
+        return sys_openat2(c->root_fd, path, flags, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
+}
+
+static char *number_text(char *end, uint64_t n, unsigned base) {
+        *--end = 0;
+        do
+                *--end = (char) ('0' + n % base);
+        while ((n /= base) > 0);
+        return end;
+}
+
+int new_tmpfs(uint64_t size, uint64_t inodes, uint64_t mode, uint64_t attributes) {
+        char text[32];
+        cleanup_fd int fs = CALL(SYS_fsopen, "tmpfs", FSOPEN_CLOEXEC_FLAG);
+        if (fs < 0)
+                return fs;
+        int r = CALL(SYS_fsconfig, fs, FSCONFIG_STRING, "mode", number_text(text + sizeof text, mode, 8), 0);
+        if (r >= 0 && size > 0)
+                r = CALL(SYS_fsconfig, fs, FSCONFIG_STRING, "size", number_text(text + sizeof text, size, 10), 0);
+        if (r >= 0 && inodes > 0)
+                r = CALL(SYS_fsconfig, fs, FSCONFIG_STRING, "nr_inodes", number_text(text + sizeof text, inodes, 10), 0);
+        if (r >= 0)
+                r = CALL(SYS_fsconfig, fs, FSCONFIG_CREATE, NULL, NULL, 0);
+        if (r < 0)
+                return r;
+        return CALL(SYS_fsmount, fs, FSMOUNT_CLOEXEC_FLAG, (unsigned) attributes);
+}
+
+/* A mount can only be cloned or used as an overlay's layer while it is attached; this one hangs in the old root,
+ * never above the new one, and goes with it.  Every source has been opened by then. */
+int staging_open(struct context *c) {
+        struct stat st;
+        if (c->staging_fd >= 0)
+                return 0;
+        cleanup_fd int fd = new_tmpfs(0, 0, 0755, ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC);
+        if (fd < 0)
+                return fd;
+        if (fstat(fd, &st) < 0)
+                return -errno;
+        int r = CALL(SYS_move_mount, fd, "", AT_FDCWD, "/proc", MOVE_MOUNT_FROM_EMPTY);
+        if (r < 0)
+                return r;
+        c->staging_device = st.st_dev;
+        c->staging_fd = take_fd(&fd);
+        return 0;
+}
+
+/* Names a new entry of the staging tmpfs. */
+const char *staging_name(struct context *c) {
+        char *end = c->name + sizeof c->name;
+        uint32_t n = c->staged++;
+        *--end = 0;
+        do
+                *--end = (char) ('0' + n % 10);
+        while ((n /= 10) > 0);
+        return end;
+}
+
+int install_root(struct context *c, int mount) {
+        struct stat st;
+        if (fstat(mount, &st) < 0)
+                return -errno;
+        int r = CALL(SYS_move_mount, mount, "", AT_FDCWD, "/", MOVE_MOUNT_FROM_EMPTY);
+        if (r < 0)
+                return r;
+        c->root_fd = mount;
+        return 0;
+}
+
+/* The directory that holds path's last component, made with its parents where it is missing.
+ * The descriptor, and in ret_name the last component. */
+int make_parents(struct context *c, const char *path, const char **ret_name) {
+        char parent[PATH_MAX];
+        const char *slash = strrchr(path, '/');
+        const char *name = slash ? slash + 1 : path;
+        size_t n = slash ? (size_t) (slash - path) : 0;
+        if (n >= sizeof parent)
+                return -ENAMETOOLONG;
+        memcpy(parent, path, n);
+        parent[n] = 0;
+
+        cleanup_fd int fd = find_in_root(c, n > 0 ? parent : "/", O_PATH | O_DIRECTORY);
+        if (fd == -ENOENT && n > 0) {
+                const char *inner;
+                cleanup_fd int above = make_parents(c, parent, &inner);
+                if (above < 0)
+                        return above;
+                int ours = is_ours(c, above);
+                if (ours <= 0)
+                        return ours < 0 ? ours : -ENOENT;
+                if (mkdirat(above, inner, 0755) < 0)
+                        return -errno;
+                fd = openat(above, inner, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+                if (fd < 0)
+                        return -errno;
+        }
+        if (fd < 0)
+                return fd;
+        *ret_name = name;
+        return take_fd(&fd);
+}
+
+/* Attaches a detached tree; the mount point is made where it is missing and may be. */
+int attach_at(struct context *c, int tree, const char *path, int directory, int create) {
+        const char *name;
+        cleanup_fd int point = -1;
+        if (create) {
+                cleanup_fd int parent = make_parents(c, path, &name);
+                if (parent < 0) {
+                        c->at.detail = DETAIL_MOUNT_POINT;
+                        return parent;
+                }
+                int ours = is_ours(c, parent);
+                if (ours < 0)
+                        return ours;
+                if (ours && *name != 0) {
+                        int r = directory ? mkdirat(parent, name, 0755) : mknodat(parent, name, S_IFREG | 0444, 0);
+                        if (r == 0) /* ours alone and new: no link can stand there */
+                                return CALL(SYS_move_mount, tree, "", parent, name, MOVE_MOUNT_FROM_EMPTY);
+                        if (errno != EEXIST)
+                                return -errno;
+                }
+        }
+        point = find_in_root(c, path, O_PATH);
+        if (point < 0) {
+                c->at.detail = DETAIL_MOUNT_POINT;
+                return point;
+        }
+        return CALL(SYS_move_mount, tree, "", point, "", MOVE_MOUNT_FROM_EMPTY | MOVE_MOUNT_TO_EMPTY);
+}
+
+int perform_make_directory(struct context *c, const void *payload) {
+        const struct op_path_number *op = payload;
+        const char *name;
+        cleanup_fd int parent = make_parents(c, string_of(c, op->path), &name);
+        if (parent < 0)
+                return parent;
+        int ours = is_ours(c, parent);
+        if (ours <= 0)
+                return ours < 0 ? ours : -EROFS;
+        if (mkdirat(parent, name, 0755) < 0 && errno != EEXIST)
+                return -errno;
+        return op->value == 0755 ? 0 : fchmodat(parent, name, (mode_t) op->value, 0) < 0 ? -errno : 0;
+}
+
+int perform_make_symlink(struct context *c, const void *payload) {
+        const struct op_make_symlink *op = payload;
+        const char *name;
+        cleanup_fd int parent = make_parents(c, string_of(c, op->path), &name);
+        if (parent < 0)
+                return parent;
+        int ours = is_ours(c, parent);
+        if (ours <= 0)
+                return ours < 0 ? ours : -EROFS;
+        return symlinkat(string_of(c, op->target), parent, name) < 0 ? -errno : 0;
+}
+
+static int write_new(int dir, const char *name, const struct op_write_file *op, const uint8_t *content) {
+        cleanup_fd int fd = openat(dir, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, (mode_t) op->mode);
+        if (fd < 0)
+                return -errno;
+        for (size_t done = 0; done < op->content.len;) {
+                ssize_t n = write(fd, content + done, op->content.len - done);
+                if (n < 0)
+                        return -errno;
+                done += (size_t) n;
+        }
+        return fchmod(fd, (mode_t) op->mode) < 0 ? -errno : 0;
+}
+
+/* A generated file: made where the root is ours, else mounted over the one that is there. */
+int perform_write_file(struct context *c, const void *payload) {
+        const struct op_write_file *op = payload;
+        const uint8_t *content = c->plan->data + op->content.offset;
+        struct mount_attributes sealed = { .set = ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC };
+        const char *name;
+        cleanup_fd int parent = make_parents(c, string_of(c, op->path), &name);
+        if (parent < 0) {
+                c->at.detail = DETAIL_MOUNT_POINT;
+                return parent;
+        }
+        int r = is_ours(c, parent);
+        if (r < 0)
+                return r;
+        if (r > 0)
+                return write_new(parent, name, op, content);
+        r = staging_open(c);
+        if (r < 0)
+                return r;
+        const char *staged = staging_name(c);
+        r = write_new(c->staging_fd, staged, op, content);
+        if (r < 0)
+                return r;
+        cleanup_fd int file = openat(c->staging_fd, staged, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+        if (file < 0)
+                return -errno;
+        cleanup_fd int tree = sys_clone_tree(file, 0);
+        if (tree < 0)
+                return tree;
+        r = sys_mount_setattr(tree, 0, &sealed);
+        return r < 0 ? r : attach_at(c, tree, string_of(c, op->path), 0, 0);
+}

@@ -1,0 +1,125 @@
+/* The supervisor's part after the start: signals in, exit status out, nothing left unreaped. */
+#include "context.h"
+#include "sys.h"
+
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#define BIT(sig) (1ull << ((sig) - 1))
+
+/* Faults are the supervisor's own, and stopping is between it and its shell. */
+static const uint64_t left_alone = BIT(SIGSEGV) | BIT(SIGBUS) | BIT(SIGILL) | BIT(SIGFPE) | BIT(SIGTRAP) | BIT(SIGABRT) |
+                                   BIT(SIGSYS) | BIT(SIGTSTP) | BIT(SIGTTIN) | BIT(SIGTTOU) | BIT(SIGKILL) | BIT(SIGSTOP);
+
+int sbx_block_signals(uint64_t *ret_old) {
+        uint64_t set = ~left_alone;
+        return CALL(SYS_rt_sigprocmask, SIG_SETMASK, &set, ret_old, sizeof set);
+}
+
+int sbx_restore_signals(uint64_t old) {
+        return CALL(SYS_rt_sigprocmask, SIG_SETMASK, &old, NULL, sizeof old);
+}
+
+void sbx_release(struct sbx_child *child) {
+        close_fd(&child->pidfd);
+        close_fd(&child->status_fd);
+        close_fd(&child->terminal_fd);
+}
+
+static int wait_for_end(struct sbx_child *child, int *ret_status, int flags) {
+        siginfo_t info = { 0 };
+        int r;
+        do
+                r = waitid(WAIT_PIDFD, (id_t) child->pidfd, &info, WEXITED | __WALL | flags) < 0 ? -errno : 0;
+        while (r == -EINTR);
+        if (r < 0)
+                return r;
+        if (info.si_pid == 0)
+                return -EAGAIN;
+        *ret_status = info.si_code == CLD_EXITED ? info.si_status << 8 : info.si_status | (info.si_code == CLD_DUMPED ? 0x80 : 0);
+        return 0;
+}
+
+/* One report; the terminal's descriptor comes with a byte of its own. 0 at the end, or -errno. */
+static int receive(struct sbx_child *child, struct report *ret_report) {
+        union {
+                struct cmsghdr head;
+                char bytes[CMSG_SPACE(sizeof(int))];
+        } control;
+        for (;;) {
+                struct iovec data = { ret_report, sizeof *ret_report };
+                struct msghdr message = { .msg_iov = &data, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control };
+                ssize_t n = recvmsg(child->status_fd, &message, MSG_CMSG_CLOEXEC);
+                if (n < 0 && errno == ENOTSOCK)
+                        n = read(child->status_fd, ret_report, sizeof *ret_report);
+                if (n < 0 && errno == EINTR)
+                        continue;
+                if (n < 0)
+                        return -errno;
+                if (n == sizeof *ret_report)
+                        return 1;
+                if (n != 1)
+                        return 0;
+                struct cmsghdr *head = CMSG_FIRSTHDR(&message);
+                if (head != NULL && head->cmsg_type == SCM_RIGHTS) {
+                        close_fd(&child->terminal_fd);
+                        memcpy(&child->terminal_fd, CMSG_DATA(head), sizeof(int));
+                }
+        }
+}
+
+static void collect(struct sbx_child *child, struct sbx_exit *ret_exit, int status) {
+        struct report report;
+        struct sbx_exit end = { .status = status };
+        while (receive(child, &report) > 0)
+                if (report.kind == REPORT_ENDED)
+                        end.status = report.status;
+                else if (report.kind == REPORT_FAILED)
+                        end.failure = report.failure;
+        *ret_exit = end;
+}
+
+static void mark_moment(const struct sbx_launch *launch, uint32_t moment) {
+        struct context c = { .launch = launch };
+        mark(&c, 0, moment);
+}
+
+int sbx_await_exec(const struct sbx_launch *launch, struct sbx_child *child, struct sbx_failure *ret_failure) {
+        struct report report;
+        int r, status;
+        while ((r = receive(child, &report)) > 0) {
+                if (report.kind == REPORT_STARTED)
+                        return 0;
+                if (report.kind == REPORT_FAILED) {
+                        *ret_failure = report.failure;
+                        wait_for_end(child, &status, 0);
+                        return -report.failure.error;
+                }
+        }
+        (void) launch;
+        /* Without an init the end of the channel is the program's start. */
+        return r < 0 ? r : child->has_init ? -EPIPE : 0;
+}
+
+int sbx_reap(const struct sbx_launch *launch, struct sbx_child *child, struct sbx_exit *ret_exit) {
+        int status;
+        int r = wait_for_end(child, &status, WNOHANG);
+        if (r < 0)
+                return r;
+        mark_moment(launch, MOMENT_REAPED);
+        collect(child, ret_exit, status);
+        return 0;
+}
+
+int sbx_supervise(const struct sbx_launch *launch, struct sbx_child *child, struct sbx_exit *ret_exit) {
+        uint64_t set = ~left_alone;
+        for (;;) {
+                int r = sbx_reap(launch, child, ret_exit);
+                if (r != -EAGAIN)
+                        return r;
+                long sig = syscall(SYS_rt_sigtimedwait, &set, NULL, NULL, sizeof set);
+                if (sig > 0 && sig != SIGCHLD)
+                        sys_pidfd_send_signal(child->pidfd, (int) sig);
+        }
+}
