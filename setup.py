@@ -34,6 +34,7 @@ LIMITED_API = ("cp311", "0x030B0000")
 
 COMPILE_FLAGS = [
     "-std=gnu17",
+    "-D_GNU_SOURCE",
     "-O2",
     "-Wall",
     "-Wextra",
