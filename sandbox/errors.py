@@ -12,7 +12,8 @@ class Problem(NamedTuple):
     """One thing that is wrong in one file.
 
     `line` and `column` count from 1, columns in characters; 0 means that the place is not known.
-    `key` is the written key path, as in `filesystem.read[2]`, or empty.
+    `key` is the written key path, as in `filesystem.read[2]`, or empty. `source` is the text of
+    the line, of which `width` characters from `column` on are meant.
     """
 
     file: str
@@ -21,6 +22,8 @@ class Problem(NamedTuple):
     key: str
     reason: str
     hint: str = ""
+    source: str = ""
+    width: int = 1
 
     def where(self) -> str:
         """`app.toml:12`, or the file alone where no line is known."""

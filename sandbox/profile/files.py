@@ -29,6 +29,7 @@ class Rootfs(Table, frozen=True, kw_only=True):
             description="Writable layer over the root: none, one in memory, or a directory that "
             "keeps what is written.",
             examples=["none", "tmpfs", "/var/lib/app/layer"],
+            extra={"kind": "overlay"},
         ),
     ] = "none"
     overlay_size: Annotated[Size, Meta(description="Size of the overlay 'tmpfs'.")] = "64M"

@@ -31,7 +31,7 @@ from sandbox.profile.payload import (
     Seccomp,
     SeccompRule,
 )
-from sandbox.profile.values import MAX_ID, Account, Limit, Table
+from sandbox.profile.values import MAX_ID, Account, Extended, Limit, Seal, Table, VariableName
 
 __all__ = [
     "MAX_ID",
@@ -82,7 +82,7 @@ class About(Table, frozen=True, kw_only=True):
     ] = ""
     description: Annotated[str, Meta(description="What the profile is for, in a sentence.")] = ""
     extends: Annotated[
-        str | tuple[str, ...],
+        Extended | tuple[Extended, ...],
         Meta(
             description="Profiles that this one builds on: the name of a shipped profile, or a "
             "path relative to this file that holds a '/' or ends in '.toml'. "
@@ -90,7 +90,7 @@ class About(Table, frozen=True, kw_only=True):
         ),
     ] = ()
     sealed: Annotated[
-        tuple[str, ...],
+        tuple[Seal, ...],
         Meta(
             description="Tables or keys that a derived profile may only narrow.",
             examples=[["filesystem", "mounts", "network.mode"]],
@@ -115,7 +115,7 @@ class Profile(Table, frozen=True, kw_only=True):
         msgspec.field(default_factory=About)
     )
     vars: Annotated[
-        dict[str, str],
+        dict[VariableName, str],
         Meta(
             description="Texts that stand in any string as ${name}. Built in: ${env:NAME}, "
             "${env:NAME:-default}, ${home}, ${cwd}, ${profile_dir}; $$ is a plain $."

@@ -5,7 +5,22 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from sandbox.profile.values import MAX_ID, Account, ByteLimit, Limit, NumberLimit, Path, Table
+from sandbox.profile.values import (
+    MAX_ID,
+    Account,
+    ByteLimit,
+    Call,
+    Calls,
+    Capability,
+    EnvironmentName,
+    EnvironmentPattern,
+    Errno,
+    Limit,
+    Name,
+    NumberLimit,
+    Path,
+    Table,
+)
 
 
 class Process(Table, frozen=True, kw_only=True):
@@ -20,7 +35,12 @@ class Process(Table, frozen=True, kw_only=True):
     ] = ()
     cwd: Annotated[Path, Meta(description="Working directory inside the sandbox.")] = "/"
     umask: Annotated[
-        str, Meta(description="File mode creation mask in octal.", examples=["0022", "0077"])
+        str,
+        Meta(
+            description="File mode creation mask in octal.",
+            examples=["0022", "0077"],
+            extra={"kind": "umask"},
+        ),
     ] = "0022"
     terminal: Annotated[
         Literal["never", "auto", "always"],
@@ -58,14 +78,15 @@ class Environment(Table, frozen=True, kw_only=True):
     """[environment]: the payload's variables; all others are cleared."""
 
     pass_: Annotated[
-        tuple[str, ...],
+        tuple[EnvironmentPattern, ...],
         Meta(
             description="Variables taken from the caller: names, or a prefix followed by '*'.",
             examples=[["TERM", "LC_*"]],
         ),
     ] = msgspec.field(default=(), name="pass")
     set: Annotated[
-        dict[str, str], Meta(description="Variables with a fixed value; they win over 'pass'.")
+        dict[EnvironmentName, str],
+        Meta(description="Variables with a fixed value; they win over 'pass'."),
     ] = msgspec.field(default_factory=dict)
 
 
@@ -88,9 +109,10 @@ class Identity(Table, frozen=True, kw_only=True):
             "0 alone. range: subordinate ids. host: no mapping; uid 0 inside is uid 0 outside."
         ),
     ] = "auto"
-    name: Annotated[str, Meta(description="Account name in the generated passwd and group.")] = (
-        "sandbox"
-    )
+    name: Annotated[
+        Annotated[str, Meta(extra={"kind": "account name"})],
+        Meta(description="Account name in the generated passwd and group."),
+    ] = "sandbox"
     range_size: Annotated[
         int, Meta(ge=1, le=MAX_ID, description="How many ids the map 'range' holds.")
     ] = 65536
@@ -107,14 +129,14 @@ class Namespaces(Table, frozen=True, kw_only=True):
     uts: Annotated[bool, Meta(description="Own host name.")] = True
     cgroup: Annotated[bool, Meta(description="Own view of the cgroup hierarchy.")] = True
     time: Annotated[bool, Meta(description="Own offsets of the monotonic and boot clocks.")] = True
-    hostname: Annotated[str, Meta(description="Host name inside; needs 'uts'.")] = "sandbox"
+    hostname: Annotated[Name, Meta(description="Host name inside; needs 'uts'.")] = "sandbox"
 
 
 class Capabilities(Table, frozen=True, kw_only=True):
     """[capabilities]: privileges kept, in the payload's own user namespace. None by default."""
 
     keep: Annotated[
-        tuple[str, ...],
+        tuple[Capability, ...],
         Meta(description="Capabilities kept.", examples=[["CAP_NET_BIND_SERVICE"]]),
     ] = ()
     ambient: Annotated[bool, Meta(description="Put the kept ones into the ambient set too.")] = (
@@ -145,13 +167,13 @@ class Argument(Table, frozen=True, kw_only=True):
 class SeccompRule(Table, frozen=True, kw_only=True):
     """One [[seccomp.rules]]: an exception for one call and certain arguments."""
 
-    call: Annotated[str, Meta(description="Name of the system call.")]
+    call: Annotated[Call, Meta(description="Name of the system call.")]
     action: Annotated[
         Literal["allow", "deny", "kill", "log"],
         Meta(description="allow, deny with an errno, kill the process, or allow and log."),
     ]
     errno: Annotated[
-        str | None, Meta(description="The error for 'deny'; default_errno if left out.")
+        Errno | None, Meta(description="The error for 'deny'; default_errno if left out.")
     ] = None
     args: Annotated[
         tuple[Argument, ...], Meta(description="Conditions; all must hold. None: always.")
@@ -163,18 +185,18 @@ class Seccomp(Table, frozen=True, kw_only=True):
 
     enabled: Annotated[bool, Meta(description="Install the filter.")] = True
     allow: Annotated[
-        tuple[str, ...],
+        tuple[Calls, ...],
         Meta(
             description="Calls by name, groups as '@group', or a fixed version as '@group/1'.",
             examples=[["@service", "@network/1", "ioctl"]],
         ),
     ] = ()
-    deny: Annotated[tuple[str, ...], Meta(description="Calls or groups taken away again.")] = ()
+    deny: Annotated[tuple[Calls, ...], Meta(description="Calls or groups taken away again.")] = ()
     default_errno: Annotated[
-        str, Meta(description="What a known call that isn't allowed gets.", examples=["EPERM"])
+        Errno, Meta(description="What a known call that isn't allowed gets.", examples=["EPERM"])
     ] = "EPERM"
     unknown_errno: Annotated[
-        str, Meta(description="What a call unknown to sbx gets.", examples=["ENOSYS"])
+        Errno, Meta(description="What a call unknown to sbx gets.", examples=["ENOSYS"])
     ] = "ENOSYS"
     log: Annotated[bool, Meta(description="Have the kernel log what is denied.")] = False
     rules: Annotated[

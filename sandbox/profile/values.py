@@ -1,4 +1,7 @@
-"""The kinds of value that several tables of a profile share."""
+"""The kinds of value that several tables of a profile share.
+
+The `kind` of a type names its check in `checks`: what a JSON Schema can't say, or can't say well.
+"""
 
 from typing import Annotated, Literal, TypeAlias
 
@@ -11,6 +14,7 @@ Path: TypeAlias = Annotated[
     str,
     Meta(
         description="An absolute path without '..'.",
+        extra={"kind": "path"},
         extra_json_schema={"pattern": r"^(/|\$\{)"},
     ),
 ]
@@ -19,11 +23,16 @@ Size: TypeAlias = Annotated[
     Meta(
         description="Bytes: a whole number, or text such as '512M', '64K', '1.5G' (powers of 1024).",
         examples=["64K", "512M", "1.5G"],
+        extra={"kind": "size"},
     ),
 ]
 Mode: TypeAlias = Annotated[
     str,
-    Meta(description="Permission bits in octal, as in '0755'.", examples=["0755", "1777"]),
+    Meta(
+        description="Permission bits in octal, as in '0755'.",
+        examples=["0755", "1777"],
+        extra={"kind": "mode"},
+    ),
 ]
 Limit: TypeAlias = int | str | tuple[int | str, int | str]
 NumberLimit: TypeAlias = Annotated[
@@ -31,6 +40,7 @@ NumberLimit: TypeAlias = Annotated[
     Meta(
         description="A whole number, 'unlimited', or [soft, hard].",
         examples=["unlimited", 1024, [1024, 4096]],
+        extra={"kind": "number limit"},
     ),
 ]
 ByteLimit: TypeAlias = Annotated[
@@ -38,10 +48,21 @@ ByteLimit: TypeAlias = Annotated[
     Meta(
         description="Bytes (a number or text such as '64M'), 'unlimited', or [soft, hard].",
         examples=["unlimited", "64M", ["64M", "unlimited"]],
+        extra={"kind": "byte limit"},
     ),
 ]
 Id: TypeAlias = Annotated[int, Meta(ge=0, le=MAX_ID)]
 Account: TypeAlias = Id | Literal["self", "root"]
+Name: TypeAlias = Annotated[str, Meta(extra={"kind": "host name"})]
+Call: TypeAlias = Annotated[str, Meta(extra={"kind": "call"})]
+Calls: TypeAlias = Annotated[str, Meta(extra={"kind": "calls"})]
+Errno: TypeAlias = Annotated[str, Meta(extra={"kind": "errno"})]
+Capability: TypeAlias = Annotated[str, Meta(extra={"kind": "capability"})]
+EnvironmentName: TypeAlias = Annotated[str, Meta(extra={"kind": "environment name"})]
+EnvironmentPattern: TypeAlias = Annotated[str, Meta(extra={"kind": "environment pattern"})]
+VariableName: TypeAlias = Annotated[str, Meta(extra={"kind": "variable name"})]
+Seal: TypeAlias = Annotated[str, Meta(extra={"kind": "seal"})]
+Extended: TypeAlias = Annotated[str, Meta(extra={"kind": "extended"})]
 
 
 class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

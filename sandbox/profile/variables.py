@@ -1,0 +1,147 @@
+"""`${name}` in the strings of a profile."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from sandbox.profile.names import suggestion
+
+MAXIMUM_LENGTH = 64 * 1024
+BUILT_IN = ("home", "cwd", "profile_dir")
+
+
+class InvalidError(Exception):
+    """A value that isn't right: why, and what to do about it."""
+
+    def __init__(self, reason: str, hint: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.hint = hint
+
+
+class Definition(NamedTuple):
+    """A variable's text and the directory of the file that defines it, None for a literal one."""
+
+    text: str
+    directory: str | None
+
+
+class Variables:
+    """Puts values into strings, and remembers which of the caller's state they came from."""
+
+    def __init__(
+        self, definitions: Mapping[str, Definition], *, environ: Mapping[str, str], cwd: str
+    ) -> None:
+        self._definitions = definitions
+        self._environ = environ
+        self._cwd = cwd
+        self._values: dict[str, str] = {}
+        self._open: list[str] = []
+        self.environment: dict[str, str | None] = {}
+        self.uses_cwd = False
+
+    def expand(self, text: str, directory: str) -> str:
+        """`text` with every variable replaced. Raises InvalidError."""
+        pieces = []
+        for literal, name in split(text):
+            pieces.append(literal)
+            if name is not None:
+                pieces.append(self._value(name, directory))
+        expanded = "".join(pieces)
+        if len(expanded) > MAXIMUM_LENGTH:
+            raise InvalidError(f"longer than {MAXIMUM_LENGTH} characters once its variables are in")
+        return expanded
+
+    def _value(self, name: str, directory: str) -> str:
+        if name == "profile_dir":
+            return directory
+        if name == "cwd":
+            self.uses_cwd = True
+            return self._cwd
+        if name == "home":
+            home = self._environment("HOME", None, "${home} is taken from HOME")
+            if not home.startswith("/"):
+                raise InvalidError(f"HOME is '{home}', which isn't an absolute path")
+            return home
+        if name.startswith("env:"):
+            variable, with_default, default = name[4:].partition(":-")
+            return self._environment(
+                variable, default if with_default else None, f"or write ${{env:{variable}:-value}}"
+            )
+        return self._defined(name)
+
+    def _environment(self, variable: str, default: str | None, hint: str) -> str:
+        if not variable or "=" in variable:
+            raise InvalidError(f"'{variable}' isn't the name of an environment variable")
+        value = self._environ.get(variable)
+        self.environment[variable] = value
+        if value is None:
+            if default is None:
+                raise InvalidError(
+                    f"the environment variable {variable} isn't set", f"set it; {hint}"
+                )
+            return default
+        return value
+
+    def _defined(self, name: str) -> str:
+        if name in self._values:
+            return self._values[name]
+        definition = self._definitions.get(name)
+        if definition is None:
+            raise InvalidError(f"there is no variable '{name[:64]}'", self._unknown_hint(name))
+        if definition.directory is None:
+            return definition.text
+        if name in self._open:
+            chain = " -> ".join([*self._open[self._open.index(name) :], name])
+            raise InvalidError(f"the variables refer to each other: {chain}")
+        self._open.append(name)
+        try:
+            value = self.expand(definition.text, definition.directory)
+        except RecursionError:
+            raise InvalidError("variables refer to each other too deeply") from None
+        finally:
+            self._open.pop()
+        self._values[name] = value
+        return value
+
+    def _unknown_hint(self, name: str) -> str:
+        close = suggestion(name, [*self._definitions, *BUILT_IN])
+        if close:
+            return close
+        if name.isupper():
+            return f"an environment variable is ${{env:{name[:64]}}}"
+        return "define it in [vars]; a plain $ is written $$"
+
+
+def split(text: str) -> list[tuple[str, str | None]]:
+    """Literal text and the name of the variable behind it, in turn. Raises InvalidError."""
+    pieces: list[tuple[str, str | None]] = []
+    literal, position = "", 0
+    while True:
+        dollar = text.find("$", position)
+        if dollar < 0:
+            pieces.append((literal + text[position:], None))
+            return pieces
+        literal += text[position:dollar]
+        follows = text[dollar + 1 : dollar + 2]
+        if follows == "$":
+            literal, position = literal + "$", dollar + 2
+        elif follows == "{":
+            end = text.find("}", dollar)
+            if end < 0:
+                raise InvalidError("'${' without '}'", "a plain $ is written $$")
+            pieces.append((literal, text[dollar + 2 : end]))
+            literal, position = "", end + 1
+        else:
+            raise InvalidError(
+                "'$' without '{'", "a variable is written ${name}, a plain $ is written $$"
+            )
+
+
+def names_in(text: str) -> set[str]:
+    """The names of variables that `text` mentions; none for text that isn't well formed."""
+    if "$" not in text:
+        return set()
+    try:
+        return {name for _, name in split(text) if name is not None}
+    except InvalidError:
+        return set()

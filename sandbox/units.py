@@ -1,0 +1,80 @@
+"""Sizes, limits and permission bits as people write them."""
+
+UNLIMITED = 2**64 - 1
+"""RLIM_INFINITY of prlimit64(2)."""
+
+_MAXIMUM = 2**63 - 1
+_POWERS = {"K": 1, "M": 2, "G": 3, "T": 4, "P": 5}
+_DIGITS = frozenset("0123456789")
+
+
+def size(value: int | str) -> int:
+    """Bytes from a whole number, or from text such as `512M` or `1.5G`, in powers of 1024.
+
+    A fraction of a byte is dropped. Raises ValueError in words for the user.
+    """
+    if isinstance(value, int):
+        number = value
+    else:
+        unit = value[-1:]
+        power = _POWERS.get(unit, 0)
+        whole, dot, fraction = (value[:-1] if power else value).partition(".")
+        if not _are_digits(whole) or (dot and not (power and _are_digits(fraction))):
+            raise ValueError(_not_a_size(value))
+        if len(whole) > 20 or len(fraction) > 20:
+            raise ValueError(f"'{value[:24]}...' has more digits than any size needs")
+        scale = 10 ** len(fraction)
+        number = (int(whole) * scale + int(fraction or 0)) * 1024**power // scale
+    if number < 0:
+        raise ValueError(f"{number} is negative")
+    if number > _MAXIMUM:
+        raise ValueError("more than 2**63 - 1 bytes")
+    return number
+
+
+def limit(value: object, *, in_bytes: bool) -> tuple[int, int]:
+    """Soft and hard limit of setrlimit(2); `UNLIMITED` for the text `unlimited`.
+
+    Takes a number, text, or a pair of them. Raises ValueError in words for the user.
+    """
+    if isinstance(value, list | tuple):
+        if len(value) != 2:
+            raise ValueError(f"a pair is [soft, hard]; this list holds {len(value)}")
+        soft, hard = (_one_limit(part, in_bytes=in_bytes) for part in value)
+        if soft > hard:
+            raise ValueError("the soft limit is above the hard one")
+        return soft, hard
+    both = _one_limit(value, in_bytes=in_bytes)
+    return both, both
+
+
+def octal(text: str, *, maximum: int) -> int:
+    """Permission bits from octal digits such as `0755`. Raises ValueError in words for the user."""
+    if not text or len(text) > 5 or not set(text) <= set("01234567"):
+        raise ValueError(f"'{text[:24]}' isn't octal digits such as '0755'")
+    bits = int(text, 8)
+    if bits > maximum:
+        raise ValueError(f"'{text}' is above {maximum:04o}")
+    return bits
+
+
+def _one_limit(value: object, *, in_bytes: bool) -> int:
+    if value == "unlimited":
+        return UNLIMITED
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise ValueError("expected a number, 'unlimited', or [soft, hard]")  # noqa: TRY004
+    if isinstance(value, str) and not in_bytes:
+        raise ValueError(f"'{value[:24]}' is neither a whole number nor 'unlimited'")
+    return size(value)
+
+
+def _are_digits(text: str) -> bool:
+    return bool(text) and set(text) <= _DIGITS
+
+
+def _not_a_size(value: str) -> str:
+    shown = f"'{value[:24]}' isn't a size"
+    number = value.strip().rstrip("iIbB").strip()
+    if number[-1:].upper() in _POWERS and _are_digits(number[:-1].strip()):
+        return f"{shown}; write '{number[:-1].strip()}{number[-1:].upper()}'"
+    return f"{shown} such as 65536, '64K', '512M' or '1.5G'"
