@@ -1,0 +1,245 @@
+/* sbx: starts a sandbox from its compiled plan without an interpreter, and leaves everything else to Python.
+ *
+ *   sbx run [-p|--profile PROFILE] [--timing] [--] [COMMAND...]   a plan that is still true is run at once
+ *   sbx run --plan-fd N [--timing] [--] [COMMAND...]              Python has just made the plan
+ *   anything else                                                 python3 -I -m sandbox ...
+ */
+#include "cache.h"
+#include "executor.h"
+#include "sys.h"
+
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <termios.h>
+
+#define EXIT_SBX 125
+#define MAX_ARGUMENTS 8
+
+struct request {
+        const char *profile;
+        int plan_fd;
+        int timing;
+        char *const *command; /* NULL: the plan's */
+};
+
+static void say(const char *text) {
+        ssize_t n = write(2, text, strlen(text));
+        (void) n;
+}
+
+/* Returns the value of an option that takes one, or NULL where word is not that option. */
+static const char *value_of(const char *word, const char *option, char *const **at) {
+        size_t n = strlen(option);
+        if (strncmp(word, option, n) != 0)
+                return NULL;
+        if (word[n] == '=' && n > 2)
+                return word + n + 1;
+        if (word[n] == 0 && (*at)[1] != NULL)
+                return *++*at;
+        return NULL;
+}
+
+static int number_of(const char *text) {
+        int n = 0;
+        for (; *text >= '0' && *text <= '9' && n < 100000; text++)
+                n = n * 10 + *text - '0';
+        return *text == 0 ? n : -1;
+}
+
+/* 0 where this is a run that needs no more than a plan, -1 where Python has to look at it. */
+static int parse(char *const *argv, struct request *ret) {
+        struct request request = { .plan_fd = -1 };
+        char *const *at = argv + 1;
+        const char *value;
+        if (*at == NULL || strcmp(*at, "run") != 0)
+                return -1;
+        for (at++; *at != NULL && **at == '-'; at++) {
+                if (strcmp(*at, "--") == 0) {
+                        at++;
+                        break;
+                }
+                if (strcmp(*at, "--timing") == 0)
+                        request.timing = 1;
+                else if ((value = value_of(*at, "--profile", &at)) != NULL || (value = value_of(*at, "-p", &at)) != NULL)
+                        request.profile = value;
+                else if ((value = value_of(*at, "--plan-fd", &at)) != NULL)
+                        request.plan_fd = number_of(value);
+                else
+                        return -1;
+        }
+        request.command = *at != NULL ? at : NULL;
+        if (request.profile == NULL && request.plan_fd < 0)
+                return -1;
+        *ret = request;
+        return 0;
+}
+
+/* Python's interpreter as pip wrote it into the script that it installed beside us. */
+static int read_interpreter(const char *script, char out[PATH_MAX]) {
+        char text[2 * PATH_MAX];
+        cleanup_fd int fd = open(script, O_RDONLY | O_CLOEXEC);
+        ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+        if (n < 3 || text[0] != '#' || text[1] != '!')
+                return -ENOENT;
+        text[n] = 0;
+        const char *from = text + 2, *quoted = "/bin/sh\n'''exec' \"";
+        int in_quotes = strncmp(from, quoted, strlen(quoted)) == 0; /* a path with blanks, or a long one */
+        if (in_quotes)
+                from += strlen(quoted);
+        size_t len = strcspn(from, in_quotes ? "\"" : " \n");
+        if (len == 0 || len >= PATH_MAX || *from != '/')
+                return -ENOENT;
+        memcpy(out, from, len);
+        out[len] = 0;
+        return 0;
+}
+
+static void run_python(char *const *arguments, char **environment) __attribute__((noreturn));
+static void run_python(char *const *arguments, char **environment) {
+        char self[PATH_MAX], script[PATH_MAX + 32], python[PATH_MAX + 32], variable[PATH_MAX + 32] = "SBX_LAUNCHER=";
+        size_t count = 0, variables = 0;
+        ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+        if (n <= 0) {
+                say("sbx: error: /proc/self/exe can't be read\nhint: mount /proc: mount -t proc proc /proc\n");
+                _exit(EXIT_SBX);
+        }
+        self[n] = 0;
+        strcat(variable, self);
+        char *slash = strrchr(self, '/');
+        slash[1] = 0;
+        strcat(strcpy(script, self), "sbx-python");
+        strcat(strcpy(python, self), "python3");
+
+        while (arguments[count] != NULL)
+                count++;
+        while (environment[variables] != NULL)
+                variables++;
+        char **argv = calloc(count + 5, sizeof *argv), **envp = calloc(variables + 2, sizeof *envp);
+        if (argv == NULL || envp == NULL)
+                _exit(EXIT_SBX);
+        char *head[] = { python, "-I", "-m", "sandbox" };
+        memcpy(argv, head, sizeof head);
+        memcpy(argv + 4, arguments, count * sizeof *argv);
+        envp[0] = variable;
+        for (size_t i = 0, at = 1; i < variables; i++)
+                if (strncmp(environment[i], "SBX_LAUNCHER=", 13) != 0)
+                        envp[at++] = environment[i];
+        read_interpreter(script, python);
+        execve(python, argv, envp);
+        say("sbx: error: no Python interpreter: ");
+        say(python);
+        say(" can't be run\nhint: install sbx anew with pip; sbx, sbx-python and their interpreter belong together\n");
+        _exit(EXIT_SBX);
+}
+
+static char *decimal(uint64_t n, char buffer[24]) {
+        char *at = buffer + 23;
+        *at = 0;
+        do
+                *--at = (char) ('0' + n % 10);
+        while ((n /= 10) > 0);
+        return at;
+}
+
+static int keep_open(int fd) {
+        return fcntl(fd, F_SETFD, 0) < 0 ? -errno : fd;
+}
+
+/* Python holds the words for what failed: the sandbox is gone, the plan's descriptor tells the rest. */
+static void explain(const struct cached_plan *p, const struct request *request, const struct sbx_failure *failure, char **environment) __attribute__((noreturn));
+static void explain(const struct cached_plan *p, const struct request *request, const struct sbx_failure *failure, char **environment) {
+        char numbers[5][24];
+        char *const arguments[] = {
+                "_failure",
+                decimal((uint64_t) keep_open(p->fd), numbers[0]),
+                decimal(failure->stage, numbers[1]),
+                decimal(failure->op, numbers[2]),
+                decimal((uint64_t) failure->error, numbers[3]),
+                decimal(failure->detail, numbers[4]),
+                "--",
+                request->command ? request->command[0] : NULL,
+                NULL,
+        };
+        run_python(arguments, environment);
+}
+
+static void show_timing(const struct cached_plan *p, const struct sbx_timing *timing, int status, char **environment) __attribute__((noreturn));
+static void show_timing(const struct cached_plan *p, const struct sbx_timing *timing, int status, char **environment) {
+        char numbers[3][24];
+        int fd = memfd_create("sbx-timing", 0);
+        if (fd < 0 || write(fd, timing, sizeof *timing) != sizeof *timing)
+                _exit(EXIT_SBX);
+        char *const arguments[] = { "_timing", decimal((uint64_t) keep_open(p->fd), numbers[0]), decimal((uint64_t) fd, numbers[1]),
+                                    decimal((uint64_t) status, numbers[2]), NULL };
+        run_python(arguments, environment);
+}
+
+/* A descriptor of ours must never become a standard stream of the payload. */
+static int fill_standard_streams(void) {
+        for (int fd = 0; fd < 3; fd++)
+                if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == 0 ? O_RDONLY : O_WRONLY) != fd)
+                        return -errno;
+        return 0;
+}
+
+static int wants_terminal(const struct plan *p) {
+        struct winsize size;
+        if (p->header->flags & PLAN_FLAG_TERMINAL_ALWAYS)
+                return 1;
+        return (p->header->flags & PLAN_FLAG_TERMINAL_AUTO) && ioctl(0, TIOCGWINSZ, &size) == 0;
+}
+
+static int exit_code(int status) {
+        return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+static int run(const struct cached_plan *p, const struct request *request, char **environment) {
+        struct sbx_launch launch = { .plan = &p->plan, .argv = request->command, .environment = environment };
+        struct sbx_failure failure = { 0 };
+        struct sbx_child child;
+        struct sbx_exit end;
+        uint64_t mask;
+
+        if (request->timing) {
+                launch.timing = mmap(NULL, sizeof *launch.timing, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+                if (launch.timing == MAP_FAILED)
+                        return EXIT_SBX;
+        }
+        signal(SIGCHLD, SIG_DFL); /* an ignored one would leave nothing to wait for */
+        sbx_block_signals(&mask);
+        int r = sbx_start(&launch, &child, &failure);
+        if (r >= 0) {
+                r = sbx_supervise(&launch, &child, &end);
+                if (r >= 0)
+                        failure = end.failure;
+                sbx_release(&child);
+        }
+        sbx_restore_signals(mask);
+        if (failure.stage != 0)
+                explain(p, request, &failure, environment);
+        if (r < 0)
+                return EXIT_SBX;
+        if (request->timing)
+                show_timing(p, launch.timing, exit_code(end.status), environment);
+        return exit_code(end.status);
+}
+
+int main(int argc, char **argv, char **environment) {
+        struct request request;
+        struct cached_plan p;
+        if (argc < 1 || fill_standard_streams() < 0)
+                return EXIT_SBX;
+        if (parse(argv, &request) < 0)
+                run_python(argv + 1, environment);
+        if (request.plan_fd >= 0) {
+                if (fcntl(request.plan_fd, F_SETFD, FD_CLOEXEC) < 0 || cache_read(request.plan_fd, &p) < 0) {
+                        say("sbx: error: --plan-fd: no sound plan there\nhint: run 'sbx run --profile PROFILE'\n");
+                        return EXIT_SBX;
+                }
+        } else if (cache_find(request.profile, environment, &p) < 0 || wants_terminal(&p.plan))
+                run_python(argv + 1, environment);
+        return run(&p, &request, environment);
+}
