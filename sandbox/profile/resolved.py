@@ -5,6 +5,7 @@ from typing import NamedTuple, TypeAlias
 
 import msgspec
 
+from sandbox.errors import Problem
 from sandbox.profile.model import Profile
 
 KeyPath: TypeAlias = tuple[str | int, ...]
@@ -41,9 +42,12 @@ class Overrides(msgspec.Struct, frozen=True, kw_only=True):
 class ResolvedProfile(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """A profile ready to compile, and everything that it was made from.
 
+    All lists that are sets are sorted, all paths canonical, all variables replaced.
+
     `files` are the absolute paths read, the profile's own first, `stamps` their states when they
     were read. `environment` holds the variables that were looked up, with None for one that
-    wasn't set. `uses_cwd` says whether the profile depends on `cwd`.
+    wasn't set. `uses_cwd` says whether the profile depends on `cwd`. `locate` gives the place of a
+    statement, None for a default; `report` makes a problem of one.
     """
 
     profile: Profile
@@ -53,6 +57,7 @@ class ResolvedProfile(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     uses_cwd: bool
     cwd: str
     locate: Callable[[KeyPath], Origin | None]
+    report: Callable[[KeyPath, str, str], Problem]
 
     def origin(self, path: KeyPath) -> Origin | None:
         """Where the statement at `path` of the merged profile stands, or the nearest above it.
@@ -65,6 +70,10 @@ class ResolvedProfile(msgspec.Struct, frozen=True, kw_only=True, eq=False):
             if found is not None:
                 return found
         return None
+
+    def problem(self, path: KeyPath, reason: str, hint: str = "") -> Problem:
+        """A problem with the statement at `path`, placed where its file states it."""
+        return self.report(path, reason, hint)
 
 
 def key_text(path: KeyPath) -> str:

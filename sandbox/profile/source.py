@@ -36,6 +36,11 @@ class SourceFile:
         self._positions: Positions | None = None
 
     @property
+    def identity(self) -> tuple[int, int]:
+        """Device and inode: two names of one file are one file."""
+        return self.stamp.device, self.stamp.inode
+
+    @property
     def directory(self) -> str:
         """Where relative names in this file start from."""
         return os.path.dirname(self.path)
@@ -84,15 +89,16 @@ class SourceFile:
         return span.row + 1, before + 1, max(width, 1)
 
 
-def read_source(path: str, *, shown: str) -> SourceFile:
-    """Read and parse one file. Raises ProfileError without a line's number if it can't be read."""
-    source = _read(path, shown)
+def parse_source(source: SourceFile) -> SourceFile:
+    """Read what the text says into `data`. Raises ProfileError with the lines that are wrong."""
     check_text(source)
     source.data = _parse(source)
     return source
 
 
-def _read(path: str, shown: str) -> SourceFile:
+def open_source(path: str, *, shown: str) -> SourceFile:
+    """Take in a file's text. Raises ProfileError, without a line if it can't be read at all."""
+
     def fail(reason: str, hint: str = "") -> ProfileError:
         return ProfileError((Problem(shown, 0, 0, "", reason, hint),))
 

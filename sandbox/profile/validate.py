@@ -15,7 +15,7 @@ from sandbox.profile.names import suggestion
 from sandbox.profile.resolved import KeyPath, key_text
 from sandbox.profile.shapes import Field, Shape, choices, expected, fields
 from sandbox.profile.source import MAXIMUM_PROBLEMS, SourceFile
-from sandbox.profile.variables import InvalidError, names_in
+from sandbox.profile.variables import InvalidError, names_in, split
 
 _NOT_YET: Mapping[KeyPath, str] = {
     ("resources",): "limits of a control group",
@@ -151,6 +151,10 @@ class _Walk:
         if "$" not in value or path[0] == "profile":
             return value
         self.uses[path] = names_in(value)
+        if path[0] == "vars":
+            # What it stands for depends on all files, and is checked where they are all known.
+            split(value)
+            return value
         return self.expand(value)
 
     def judged(self, value: Any, shape: Shape, path: KeyPath) -> Any:
@@ -167,7 +171,15 @@ def member_key(path: KeyPath, item: Any) -> str:
             return str(item.get("target"))
         if path[-1] == "tmpfs":
             return str(item.get("path"))
-        return repr(sorted(item.items()))
+    return _canonical(item)
+
+
+def _canonical(item: Any) -> str:
+    """Text that is the same for the same value: a table has no order."""
+    if isinstance(item, dict):
+        return repr(sorted((name, _canonical(value)) for name, value in item.items()))
+    if isinstance(item, list):
+        return repr([_canonical(value) for value in item])
     return str(item)
 
 

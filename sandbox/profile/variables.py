@@ -1,7 +1,6 @@
 """`${name}` in the strings of a profile."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from sandbox.profile.names import suggestion
 
@@ -18,11 +17,23 @@ class InvalidError(Exception):
         self.hint = hint
 
 
-class Definition(NamedTuple):
+class Definition:
     """A variable's text and the directory of the file that defines it, None for a literal one."""
 
-    text: str
-    directory: str | None
+    __slots__ = ("directory", "text")
+
+    def __init__(self, text: str, directory: str | None) -> None:
+        self.text = text
+        self.directory = directory
+
+    def __eq__(self, other: object) -> bool:
+        """The same text means the same, but for one that the file's place is part of."""
+        if not isinstance(other, Definition) or self.text != other.text:
+            return False
+        return self.directory == other.directory or "profile_dir" not in names_in(self.text)
+
+    def __hash__(self) -> int:
+        return hash(self.text)
 
 
 class Variables:

@@ -1,0 +1,142 @@
+"""What the statements of a whole profile mean together."""
+
+from collections.abc import Iterator
+
+from sandbox import units
+from sandbox.errors import Problem
+from sandbox.profile.model import Argument, Mount, SeccompRule
+from sandbox.profile.resolved import KeyPath, ResolvedProfile, key_text
+
+_ONLY_FOR = {
+    "source": "bind",
+    "idmap": "bind",
+    "optional": "bind",
+    "size": "tmpfs",
+    "mode": "tmpfs",
+    "lower": "overlay",
+    "upper": "overlay",
+}
+
+
+def check_consistency(resolved: ResolvedProfile) -> tuple[Problem, ...]:
+    """Statements that contradict each other, or need one that isn't there."""
+    problems = [
+        resolved.problem(path, reason, hint)
+        for check in (_rootfs, _identity, _targets, _mounts, _rules)
+        for path, reason, hint in check(resolved)
+    ]
+    return tuple(problems)
+
+
+def _rootfs(resolved: ResolvedProfile) -> Iterator[tuple[KeyPath, str, str]]:
+    rootfs = resolved.profile.rootfs
+    if rootfs.type == "directory" and rootfs.path is None:
+        yield ("rootfs", "type"), "a root of type 'directory' needs rootfs.path", ""
+    if rootfs.type == "host" and rootfs.path is not None:
+        hint = "set rootfs.type = 'directory' to use it"
+        yield ("rootfs", "path"), "a root of type 'host' has no path", hint
+
+
+def _identity(resolved: ResolvedProfile) -> Iterator[tuple[KeyPath, str, str]]:
+    chosen = resolved.profile.identity.map
+    if not resolved.profile.namespaces.user and chosen in {"self", "root", "range"}:
+        reason = f"the map '{chosen}' needs a user namespace, and namespaces.user is false"
+        yield ("identity", "map"), reason, "the map without one is 'host'"
+
+
+def _targets(resolved: ResolvedProfile) -> Iterator[tuple[KeyPath, str, str]]:
+    """Nothing else may be said of a path that something of its own is mounted on."""
+    profile = resolved.profile
+    filesystem = profile.filesystem
+    entries = filesystem.tmpfs_entries()
+    taken: dict[str, KeyPath] = {
+        entry.path: ("filesystem", "tmpfs", at) for at, entry in enumerate(entries)
+    }
+    if filesystem.proc != "none":
+        taken.setdefault("/proc", ("filesystem", "proc"))
+    if profile.devices.dev != "none":
+        taken.setdefault("/dev", ("devices", "dev"))
+    on_root: dict[str, KeyPath] = {}
+    for at, entry in enumerate(entries):
+        on_root.setdefault(entry.path, ("filesystem", "tmpfs", at))
+        yield from _taken(resolved, ("filesystem", "tmpfs", at), entry.path, taken)
+    for at, mount in enumerate(profile.mounts):
+        on_root.setdefault(mount.target, ("mounts", at))
+        yield from _taken(resolved, ("mounts", at), mount.target, taken)
+        taken.setdefault(mount.target, ("mounts", at))
+    if "/" in on_root:
+        yield on_root["/"], "nothing can be mounted on '/'", "[rootfs] describes the root"
+    for key, paths in (
+        ("read", filesystem.read),
+        ("write", filesystem.write),
+        ("execute", filesystem.execute),
+    ):
+        for at, path in enumerate(paths):
+            yield from _taken(resolved, ("filesystem", key, at), path, taken)
+
+
+def _taken(
+    resolved: ResolvedProfile, here: KeyPath, path: str, taken: dict[str, KeyPath]
+) -> Iterator[tuple[KeyPath, str, str]]:
+    by = taken.get(path)
+    if by is None or by == here:
+        return
+    origin = resolved.origin(by) or "the default"
+    hint = "say with the mount itself what may be done there"
+    if by[-1] in {"proc", "dev"}:
+        hint = f"take it out, or set {key_text(by)} to 'none'"
+    elif by[0] == "filesystem":
+        hint = "a tmpfs with rights of its own is a [[mounts]] of type 'tmpfs'"
+    yield here, f"'{path}' is taken by {key_text(by)} ({origin})", hint
+
+
+def _mounts(resolved: ResolvedProfile) -> Iterator[tuple[KeyPath, str, str]]:
+    for at, mount in enumerate(resolved.profile.mounts):
+        yield from _mount(mount, ("mounts", at))
+
+
+def _mount(mount: Mount, here: KeyPath) -> Iterator[tuple[KeyPath, str, str]]:
+    for key, kind in _ONLY_FOR.items():
+        if getattr(mount, key) and mount.type != kind:
+            yield (*here, key), f"'{key}' is for the type '{kind}', not '{mount.type}'", ""
+    if not mount.recursive and mount.type != "bind":
+        yield (*here, "recursive"), f"'recursive' is for the type 'bind', not '{mount.type}'", ""
+    if mount.type == "bind" and mount.source is None:
+        yield here, "a mount of type 'bind' needs a 'source'", ""
+    if mount.type == "overlay" and not mount.lower:
+        yield here, "a mount of type 'overlay' needs 'lower'", ""
+    if mount.upper is not None and not mount.writable:
+        hint = "set writable = true, or leave out 'upper'"
+        yield (*here, "upper"), "an overlay that isn't writable has no 'upper'", hint
+
+
+def _rules(resolved: ResolvedProfile) -> Iterator[tuple[KeyPath, str, str]]:
+    for at, rule in enumerate(resolved.profile.seccomp.rules):
+        here = ("seccomp", "rules", at)
+        if rule.errno is not None and rule.action != "deny":
+            yield (*here, "errno"), f"'errno' is for the action 'deny', not '{rule.action}'", ""
+        yield from _arguments(rule, here)
+
+
+def _arguments(rule: SeccompRule, here: KeyPath) -> Iterator[tuple[KeyPath, str, str]]:
+    for at, argument in enumerate(rule.args):
+        place = (*here, "args", at)
+        if argument.op == "in":
+            if not argument.values or argument.value is not None:
+                yield place, "the comparison 'in' needs 'values' and no 'value'", ""
+        elif argument.value is None or argument.values:
+            yield place, f"the comparison '{argument.op}' needs 'value' and no 'values'", ""
+        if (argument.mask is not None) != (argument.op == "masked-eq"):
+            yield place, "'mask' and the comparison 'masked-eq' need each other", ""
+        yield from _range(argument, place)
+
+
+def _range(argument: Argument, place: KeyPath) -> Iterator[tuple[KeyPath, str, str]]:
+    numbers = [argument.value, argument.mask, *argument.values]
+    for number in numbers:
+        if number is not None and not -(2 ** (argument.width - 1)) <= number < 2**argument.width:
+            yield place, f"{number} doesn't fit into {argument.width} bits", ""
+    if argument.op == "masked-eq" and argument.value is not None and argument.mask is not None:
+        bits = units.UNLIMITED >> (64 - argument.width)
+        if argument.value & ~argument.mask & bits:
+            yield place, "'value' has bits that 'mask' leaves out, so it never matches", ""

@@ -1,0 +1,129 @@
+"""A profile's file and all that it extends, read and put into order."""
+
+import os
+from typing import Any, NamedTuple
+
+from sandbox.errors import Problem, ProfileError
+from sandbox.profile.checks import extended
+from sandbox.profile.names import is_path, join, shipped_names, shipped_path, suggestion
+from sandbox.profile.resolved import KeyPath
+from sandbox.profile.source import SourceFile, open_source, parse_source
+from sandbox.profile.variables import InvalidError
+
+MAXIMUM_LEVELS = 16
+MAXIMUM_FILES = 64
+
+
+class Graph(NamedTuple):
+    """Every file once, the profile's own first; `below[i]` are all that file `i` builds on."""
+
+    files: tuple[SourceFile, ...]
+    below: tuple[frozenset[int], ...]
+    problems: tuple[Problem, ...]
+
+
+def read_graph(name: str, *, cwd: str) -> Graph:
+    """Read a profile by path or shipped name. Raises ProfileError if its own file is unreadable.
+
+    What is wrong with the files that it extends is among the problems.
+    """
+    path, shown = (join(cwd, name), name) if is_path(name) else _shipped(name, cwd)
+    reading = _Reading()
+    reading.file(parse_source(open_source(path, shown=shown)), ())
+    below = tuple(reading.below[index] for index in range(len(reading.files)))
+    return Graph(tuple(reading.files), below, tuple(reading.problems))
+
+
+def _shipped(name: str, cwd: str) -> tuple[str, str]:
+    names = shipped_names()
+    if name not in names:
+        hint = f"to read the file, write './{name}'"
+        if not name or not os.path.lexists(os.path.join(cwd, name)):
+            hint = suggestion(name, names) or f"shipped are {', '.join(names)}"
+        reason = f"no shipped profile is named '{name[:64]}'"
+        raise ProfileError((Problem("", 0, 0, "", reason, hint),))
+    return shipped_path(name), shipped_path(name)
+
+
+class _Reading:
+    def __init__(self) -> None:
+        self.files: list[SourceFile] = []
+        self.below: dict[int, frozenset[int]] = {}
+        self.problems: list[Problem] = []
+        self._known: dict[tuple[int, int], int] = {}
+
+    def file(self, source: SourceFile, above: tuple[SourceFile, ...]) -> int:
+        index = len(self.files)
+        self.files.append(source)
+        self._known[source.identity] = index
+        below: frozenset[int] = frozenset()
+        for key, name in _extended(source):
+            base = self.base(source, key, name, above)
+            if base is not None:
+                below |= {base} | self.below[base]
+        self.below[index] = below
+        return index
+
+    def base(
+        self, source: SourceFile, key: KeyPath, name: str, above: tuple[SourceFile, ...]
+    ) -> int | None:
+        def wrong(reason: str, hint: str = "") -> None:
+            self.problems.append(source.problem(key, reason, hint))
+
+        if is_path(name):
+            path, shown = join(source.directory, name), join(os.path.dirname(source.shown), name)
+        else:
+            path = shown = shipped_path(name)
+            names = shipped_names()
+            if name not in names:
+                hint = suggestion(name, names) or f"shipped are {', '.join(names)}"
+                hint += "; a file is named by a path with '/' or '.toml'"
+                wrong(f"no shipped profile is named '{name[:64]}'", hint)
+                return None
+        try:
+            base = open_source(path, shown=shown)
+        except ProfileError as error:
+            problem = error.problems[0]
+            if problem.line:
+                self.problems.append(problem)
+            else:
+                wrong(f"'{shown}' {problem.reason}", problem.hint)
+            return None
+        chain = (*above, source)
+        identities = [file.identity for file in chain]
+        if base.identity in identities:
+            cycle = [*chain[identities.index(base.identity) :], base]
+            wrong(f"the profile extends itself: {' -> '.join(file.shown for file in cycle)}")
+            return None
+        if base.identity in self._known:
+            return self._known[base.identity]
+        if len(chain) >= MAXIMUM_LEVELS:
+            wrong(f"more than {MAXIMUM_LEVELS} levels of profiles that extend each other")
+            return None
+        if len(self.files) >= MAXIMUM_FILES:
+            wrong(f"more than {MAXIMUM_FILES} files in one profile")
+            return None
+        try:
+            return self.file(parse_source(base), chain)
+        except ProfileError as error:
+            self.problems.extend(error.problems)
+            return None
+
+
+def _extended(source: SourceFile) -> list[tuple[KeyPath, str]]:
+    """The names after `extends` that are well formed; the walk over the file reports the others."""
+    about: Any = source.data.get("profile")
+    value = about.get("extends") if isinstance(about, dict) else None
+    key: KeyPath = ("profile", "extends")
+    named: list[tuple[KeyPath, Any]] = [(key, value)]
+    if isinstance(value, list):
+        named = [((*key, index), name) for index, name in enumerate(value)]
+    return [(at, name) for at, name in named if isinstance(name, str) and _is_name(name)]
+
+
+def _is_name(name: str) -> bool:
+    try:
+        extended(name)
+    except InvalidError:
+        return False
+    return True

@@ -1,0 +1,161 @@
+"""The way from a name on the command line to a resolved profile."""
+
+import os
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, TypeAlias
+
+import msgspec
+
+from sandbox.errors import Problem, ProfileError
+from sandbox.profile.consistency import check_consistency
+from sandbox.profile.graph import Graph, read_graph
+from sandbox.profile.merge import COMMAND_LINE, Merged, Statement, collect, merge
+from sandbox.profile.model import Profile
+from sandbox.profile.names import suggestion
+from sandbox.profile.resolved import KeyPath, Origin, Overrides, ResolvedProfile, key_text
+from sandbox.profile.seals import check_seals
+from sandbox.profile.source import SourceFile
+from sandbox.profile.validate import check_file
+from sandbox.profile.variables import Definition, InvalidError, Variables
+
+_Place: TypeAlias = Callable[[KeyPath], Statement | None]
+_ON_COMMAND_LINE = "command line"
+
+
+def load(
+    path_or_name: str,
+    *,
+    cwd: str,
+    environ: Mapping[str, str],
+    overrides: Overrides = Overrides(),  # noqa: B008  it is frozen
+) -> ResolvedProfile:
+    """Read a profile and all that it extends, check everything, and merge it.
+
+    `cwd` is absolute; relative names start there and `${cwd}` stands for it. Raises ProfileError
+    with every problem that was found.
+    """
+    graph = read_graph(path_or_name, cwd=cwd)
+    variables, problems = _variables(graph, overrides, environ, cwd)
+    checked = [
+        check_file(file, partial(variables.expand, directory=file.directory))
+        for file in graph.files
+    ]
+    problems = (*graph.problems, *(p for file in checked for p in file.problems), *problems)
+    _raise_any(problems)
+    over: dict[KeyPath, Any] = {("vars", name): text for name, text in overrides.vars.items()}
+    if overrides.command:
+        over["process", "command"] = list(overrides.command)
+    statements = collect([file.data for file in checked], over)
+    merged = merge(statements, graph)
+    uses = [file.uses for file in checked]
+    _raise_any((*merged.problems, *check_seals(statements, graph, uses)))
+    resolved = _resolved(graph, merged, variables, cwd)
+    _raise_any(check_consistency(resolved))
+    return resolved
+
+
+def _raise_any(problems: tuple[Problem, ...]) -> None:
+    if problems:
+        files = list(dict.fromkeys(problem.file for problem in problems))
+        ordered = sorted(
+            dict.fromkeys(problems), key=lambda p: (files.index(p.file), p.line, p.column)
+        )
+        raise ProfileError(tuple(ordered))
+
+
+def _variables(
+    graph: Graph, overrides: Overrides, environ: Mapping[str, str], cwd: str
+) -> tuple[Variables, tuple[Problem, ...]]:
+    """The variables in force, and what is wrong with them once all files are known."""
+    tables = [_definitions(file) for file in graph.files]
+    known = sorted({name for table in tables for name in table})
+    over: dict[KeyPath, Any] = {
+        ("vars", name): Definition(text, None) for name, text in overrides.vars.items()
+    }
+    merged = merge(collect([{"vars": table} for table in tables], over), graph)
+    definitions: dict[str, Definition] = merged.data.get("vars", {})
+    variables = Variables(definitions, environ=environ, cwd=cwd)
+    problems = list(merged.problems)
+    for name in definitions:
+        statement = merged.trace["vars", name]
+        if statement.file == COMMAND_LINE:
+            if name not in known:
+                problems.append(_not_a_variable(name, known))
+            continue
+        file = graph.files[statement.file]
+        try:
+            variables.expand(f"${{{name}}}", file.directory)
+        except InvalidError as error:
+            problems.append(file.problem(statement.path, error.reason, error.hint))
+    return variables, tuple(problems)
+
+
+def _not_a_variable(name: str, known: list[str]) -> Problem:
+    reason = f"the profile has no variable '{name[:64]}'"
+    return Problem(_ON_COMMAND_LINE, 0, 0, f"vars.{name[:64]}", reason, suggestion(name, known))
+
+
+def _definitions(file: SourceFile) -> dict[str, Definition]:
+    """The well-formed variables of a file; the walk over it reports the others."""
+    table = file.data.get("vars")
+    items = table.items() if isinstance(table, dict) else ()
+    return {name: Definition(text, file.directory) for name, text in items if isinstance(text, str)}
+
+
+def _resolved(graph: Graph, merged: Merged, variables: Variables, cwd: str) -> ResolvedProfile:
+    main = graph.files[0]
+    data = merged.data
+    about = data.setdefault("profile", {})
+    about.setdefault("name", os.path.basename(main.path).removesuffix(".toml"))
+    for name in data.get("vars", {}):
+        data["vars"][name] = variables.expand(f"${{{name}}}", main.directory)
+    place = partial(_place, merged)
+    return ResolvedProfile(
+        profile=msgspec.convert(data, Profile),
+        files=tuple(file.path for file in graph.files),
+        stamps=tuple(file.stamp for file in graph.files),
+        environment=variables.environment,
+        uses_cwd=variables.uses_cwd,
+        cwd=cwd,
+        locate=partial(_locate, graph, place),
+        report=partial(_report, graph, place),
+    )
+
+
+def _place(merged: Merged, path: KeyPath) -> Statement | None:
+    """The statement at or around `path`, with the path in its file; None for a default."""
+    value: Any = merged.data
+    for name in path:
+        try:
+            value = value[name]
+        except (LookupError, TypeError):
+            return None
+    for length in range(len(path), 0, -1):
+        statement = merged.trace.get(path[:length])
+        if statement is not None:
+            return statement._replace(path=(*statement.path, *path[length:]))
+    for inside, statement in merged.trace.items():
+        if inside[: len(path)] == path and statement.file != COMMAND_LINE:
+            return statement._replace(path=path)
+    return None
+
+
+def _locate(graph: Graph, place: _Place, path: KeyPath) -> Origin | None:
+    statement = place(path)
+    if statement is None:
+        return None
+    if statement.file == COMMAND_LINE:
+        return Origin(_ON_COMMAND_LINE, 0, 0)
+    return graph.files[statement.file].origin(statement.path)
+
+
+def _report(graph: Graph, place: _Place, path: KeyPath, reason: str, hint: str) -> Problem:
+    for length in range(len(path), 0, -1):
+        statement = place(path[:length])
+        if statement is not None and statement.file != COMMAND_LINE:
+            problem = graph.files[statement.file].problem(statement.path, reason, hint)
+            return problem._replace(key=key_text((*statement.path, *path[length:])))
+        if statement is not None:
+            return Problem(_ON_COMMAND_LINE, 0, 0, key_text(path), reason, hint)
+    return Problem(graph.files[0].shown, 0, 0, key_text(path), reason, hint)
