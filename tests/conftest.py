@@ -9,9 +9,16 @@ import tempfile
 from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import TypeVar
 
+import hypothesis
 import pytest
 
 TREE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+# No deadlines: the machine may be busy with something else. `./dev fuzz` takes the long one.
+hypothesis.settings.register_profile("default", deadline=None)
+hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+hypothesis.settings.register_profile("long", deadline=None, max_examples=20_000, print_blob=True)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 # In CI a test may be skipped for one of these reasons and for no other.
 KNOWN_SKIPS: tuple[str, ...] = ()
