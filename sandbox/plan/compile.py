@@ -1,0 +1,272 @@
+"""From a profile and a host to a plan. The order of the ops is decided here and nowhere else.
+
+Pure: it reads its two arguments and nothing of the machine, so the same input gives the same plan.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from sandbox import __version__, units
+from sandbox.errors import Problem, ProfileError
+from sandbox.host import Host
+from sandbox.plan import identity as identities
+from sandbox.plan import landlock, limits, mounts, seccomp, tree
+from sandbox.plan.identity import Identity
+from sandbox.plan.inputs import Inputs
+from sandbox.plan.kernel import NAMESPACES, SIGKILL
+from sandbox.plan.ops import (
+    BringUpLoopback,
+    ChangeDirectory,
+    CheckDescriptors,
+    CreateNamespaces,
+    Execute,
+    InstallFilter,
+    KeepDescriptor,
+    NewSession,
+    NullStdin,
+    OpenTerminal,
+    ProtectProcess,
+    RestrictSelf,
+    SealDescriptors,
+    SetDeathSignal,
+    SetEnvironment,
+    SetGroups,
+    SetHostname,
+    SetIds,
+    SetNoNewPrivileges,
+    SetUmask,
+    SkipFeature,
+    StartInit,
+)
+from sandbox.plan.record import (
+    CwdStamp,
+    FileStamp,
+    HostStamp,
+    Plan,
+    PlanFlag,
+    Record,
+    Step,
+    VariableStamp,
+)
+from sandbox.plan.seccomp_policy import namespaces_allowed
+from sandbox.profile.model import Feature
+from sandbox.profile.resolved import KeyPath, ResolvedProfile
+
+# Its root directory is made anew at boot: what the kernel was started with may differ since.
+_BOOT_MARK: Final = "/proc"
+_OPTIONAL_NAMESPACES: Final[dict[str, Feature]] = {
+    "time": "namespaces.time",
+    "cgroup": "namespaces.cgroup",
+}
+
+
+def compile(resolved: ResolvedProfile, host: Host) -> Plan:  # noqa: A001 - the stage's name
+    """The plan for this profile on this host.
+
+    Raises ProfileError with everything in the profile that can't hold together, UnsupportedError
+    if the host lacks what it asks for and doesn't call optional.
+    """
+    inputs = Inputs(resolved, host)
+    _require_kernel(inputs)
+    steps = list(_steps(inputs))
+    inputs.raise_conflicts()
+    skipped = tuple(sorted(inputs.not_enforced))
+    if skipped:
+        inputs.watch(_BOOT_MARK)
+    steps[:0] = [Step(SkipFeature(feature=name), ("profile", "optional")) for name in skipped]
+    return Plan(
+        ops=tuple(step.op for step in steps),
+        origins=tuple(step.origin for step in steps),
+        flags=_flags(inputs, steps),
+        stamps=tuple(_stamps(inputs)),
+        watched=tuple(sorted(inputs.watched)),
+        not_enforced=skipped,
+    )
+
+
+def _steps(inputs: Inputs) -> Iterator[Step]:
+    profile = inputs.profile
+    identity = identities.resolve(inputs)
+    statements = tree.build(inputs, identity)
+    policy = seccomp.policy_from_profile(profile.seccomp)
+    nested = not profile.seccomp.enabled or namespaces_allowed(policy)
+    dies = [Step(SetDeathSignal(signal=SIGKILL), ("process", "die_with_parent"))]
+    dies = dies if profile.process.die_with_parent else []
+    rules = landlock.steps(inputs, statements)
+
+    yield from _namespaces(inputs, identity)
+    yield from identity.map_steps()
+    yield from dies
+    if identity.starts_as_root:
+        yield Step(SetIds(uid=0, gid=0), ("identity", "map"))
+    yield from mounts.steps(inputs, identity, statements, nested=nested)
+    if profile.namespaces.uts:
+        yield Step(SetHostname(name=profile.namespaces.hostname), ("namespaces", "hostname"))
+    if profile.network.mode == "none":
+        yield Step(BringUpLoopback(), ("network", "mode"))
+    yield from rules
+    yield from limits.rlimits(inputs)
+    yield from _surroundings(inputs)
+    yield Step(CheckDescriptors())
+
+    if identity.keeps_setgroups:
+        yield Step(SetGroups())
+    yield from limits.securebits(inputs, identity)
+    yield Step(SetIds(uid=identity.uid, gid=identity.gid), ("identity", "user"))
+    yield from limits.capabilities(inputs, identity)
+    yield Step(SetNoNewPrivileges())
+    if profile.process.init:
+        yield Step(ProtectProcess(), ("process", "init"))
+    # The kernel forgets it when ids or capabilities change (prctl(2)).
+    yield from dies
+    if profile.process.init:
+        yield Step(StartInit(), ("process", "init"))
+        if not profile.namespaces.pid:
+            yield from dies
+    yield from _payload(inputs)
+    if rules:
+        yield Step(RestrictSelf(flags=0), ("landlock", "enabled"))
+    yield from _filter(inputs, policy)
+    yield Step(Execute(argv=profile.process.command), ("process", "command"))
+
+
+def _require_kernel(inputs: Inputs) -> None:
+    """Calls that the executor can't do without, all of them in Linux 5.12."""
+    host = inputs.host
+    needed = {
+        "clone3": host.clone3,
+        "openat2": host.openat2,
+        "open_tree": host.open_tree,
+        "mount_setattr": host.mount_setattr,
+    }
+    missing = [name for name, present in needed.items() if not present]
+    if missing:
+        inputs.lacks(
+            ("schema",),
+            f"this kernel ({host.release}) lacks {', '.join(missing)}, or a filter refuses it",
+            "sbx needs Linux 5.12 or later; in a container its system call filter must allow them",
+        )
+
+
+def _namespaces(inputs: Inputs, identity: Identity) -> Iterator[Step]:
+    profile, host = inputs.profile, inputs.host
+    wanted: dict[str, tuple[bool, KeyPath]] = {
+        "user": (identity.maps is not None, ("namespaces", "user")),
+        "mnt": (True, ("namespaces",)),
+        "net": (profile.network.mode == "none", ("network", "mode")),
+    }
+    for kind in ("pid", "ipc", "uts", "cgroup", "time"):
+        wanted[kind] = (getattr(profile.namespaces, kind), ("namespaces", kind))
+    flags = 0
+    for kind, (flag, words) in NAMESPACES.items():
+        asked, key = wanted[kind]
+        if not asked:
+            continue
+        if kind in host.namespaces and host.namespace_limits.get(kind, 1) > 0:
+            flags |= flag
+            continue
+        message = f"this host lets the caller make no namespace for {words}"
+        hint = f"raise /proc/sys/user/max_{kind}_namespaces, or use a kernel that has them"
+        optional = _OPTIONAL_NAMESPACES.get(kind)
+        if optional is None:
+            inputs.lacks(key, message, hint)
+        inputs.lacks_optional(optional, key, message, hint)
+    yield Step(CreateNamespaces(flags=flags), ("namespaces",))
+
+
+def _surroundings(inputs: Inputs) -> Iterator[Step]:
+    process, environment = inputs.profile.process, inputs.profile.environment
+    yield Step(SetUmask(mask=units.octal(process.umask, maximum=0o777)), ("process", "umask"))
+    fixed = tuple(f"{name}={value}" for name, value in sorted(environment.set.items()))
+    passed = tuple(sorted(set(environment.pass_)))
+    yield Step(SetEnvironment(set=fixed, passed=passed), ("environment",))
+
+
+def _payload(inputs: Inputs) -> Iterator[Step]:
+    process = inputs.profile.process
+    if process.terminal != "never":
+        yield Step(OpenTerminal(), ("process", "terminal"))
+    elif process.new_session:
+        yield Step(NewSession(), ("process", "new_session"))
+    if process.stdin == "null":
+        yield Step(NullStdin(), ("process", "stdin"))
+    yield Step(ChangeDirectory(path=process.cwd), ("process", "cwd"))
+    yield Step(SealDescriptors())
+    for number in sorted(set(process.descriptors)):
+        index = process.descriptors.index(number)
+        yield Step(KeepDescriptor(number=number), ("process", "descriptors", index))
+
+
+def _filter(inputs: Inputs, policy: seccomp.SeccompPolicy) -> Iterator[Step]:
+    host = inputs.host
+    if not inputs.profile.seccomp.enabled:
+        return
+    if "errno" not in host.seccomp_actions:
+        inputs.lacks(
+            ("seccomp", "enabled"),
+            f"there are no system call filters for this kernel and machine ({host.machine})",
+            "use a kernel with CONFIG_SECCOMP_FILTER on x86-64 or arm64",
+        )
+    if policy.log and "log" not in host.seccomp_actions:
+        inputs.lacks_optional(
+            "seccomp.log",
+            ("seccomp", "log"),
+            "this kernel can't log what a filter denies",
+            "use Linux 4.14 or later",
+        )
+    try:
+        program = seccomp.compile_filter(policy, host.machine)
+    except ProfileError as error:
+        _place(inputs, error.problems)
+        return
+    _place(inputs, seccomp.launch_problems(policy, host.machine))
+    flags = seccomp.filter_flags(policy) if "log" in host.seccomp_actions else 0
+    yield Step(InstallFilter(program=program, flags=flags), ("seccomp",))
+
+
+_KEY_PART: Final = re.compile(r"([\w-]+)|\[(\d+)\]")
+
+
+def _place(inputs: Inputs, problems: tuple[Problem, ...]) -> None:
+    """Problems of the filter name keys; their lines are the profile's to know."""
+    for problem in problems:
+        parts = _KEY_PART.findall(problem.key)
+        key = tuple(name or int(number) for name, number in parts)
+        inputs.conflict(key, problem.reason, problem.hint)
+
+
+def _flags(inputs: Inputs, steps: list[Step]) -> int:
+    flags = PlanFlag(0)
+    namespaces = next(step.op for step in steps if isinstance(step.op, CreateNamespaces))
+    in_user_namespace = namespaces.flags & NAMESPACES["user"][0]
+    if in_user_namespace and "CAP_SYS_ADMIN" in inputs.host.capabilities:
+        flags |= PlanFlag.SOURCES_OUTSIDE
+    if inputs.resolved.uses_cwd:
+        flags |= PlanFlag.FOR_CWD
+    if inputs.profile.process.terminal == "auto":
+        flags |= PlanFlag.TERMINAL_AUTO
+    if inputs.profile.process.terminal == "always":
+        flags |= PlanFlag.TERMINAL_ALWAYS
+    return flags
+
+
+def _stamps(inputs: Inputs) -> Iterator[Record]:
+    """What the plan was made from, as far as it was read with the profile."""
+    resolved, host = inputs.resolved, inputs.host
+    yield HostStamp(release=host.release, version=__version__, uid=host.uid, gid=host.gid)
+    for path, state in zip(resolved.files, resolved.stamps, strict=True):
+        yield FileStamp(
+            path=path,
+            follow=1,
+            exists=1,
+            device=state.device,
+            inode=state.inode,
+            size=state.size,
+            mtime_ns=state.mtime_ns,
+            ctime_ns=state.ctime_ns,
+        )
+    for name, value in sorted(resolved.environment.items()):
+        yield VariableStamp(name=name, is_set=int(value is not None), value=value or "")
+    if resolved.uses_cwd:
+        yield CwdStamp(path=resolved.cwd)

@@ -1,0 +1,70 @@
+"""Limits and privileges of the payload's process: setrlimit(2), capabilities(7), securebits."""
+
+from typing import Final
+
+from sandbox import units
+from sandbox.host import CAPABILITY_NAMES
+from sandbox.plan.identity import Identity
+from sandbox.plan.inputs import Inputs
+from sandbox.plan.kernel import RLIMITS, Secure
+from sandbox.plan.ops import SetCapabilities, SetRlimit, SetSecurebits
+from sandbox.plan.record import Step
+from sandbox.profile.resolved import KeyPath
+
+_IN_BYTES: Final = frozenset({"as", "core", "data", "fsize", "memlock", "msgqueue", "rss", "stack"})
+_LOCKED: Final = (
+    Secure.NOROOT
+    | Secure.NOROOT_LOCKED
+    | Secure.NO_SETUID_FIXUP
+    | Secure.NO_SETUID_FIXUP_LOCKED
+    | Secure.KEEP_CAPS_LOCKED
+)
+_NO_AMBIENT: Final = Secure.NO_CAP_AMBIENT_RAISE | Secure.NO_CAP_AMBIENT_RAISE_LOCKED
+
+
+def rlimits(inputs: Inputs) -> list[Step]:
+    """By number of the resource, so that the order in the file doesn't matter."""
+    found = []
+    for name, value in inputs.profile.rlimits.items():
+        soft, hard = units.limit(value, in_bytes=name in _IN_BYTES)
+        op = SetRlimit(resource=RLIMITS[name], soft=soft, hard=hard)
+        found.append((op.resource, Step(op, ("rlimits", name))))
+    return [step for _, step in sorted(found, key=lambda pair: pair[0])]
+
+
+def mask(names: tuple[str, ...]) -> int:
+    """Capabilities as a bit mask."""
+    return sum(1 << CAPABILITY_NAMES.index(name) for name in set(names))
+
+
+def securebits(inputs: Inputs, identity: Identity) -> list[Step]:
+    """Set while the process may still; before its ids change, so that it keeps what it has.
+
+    A payload that is user 0 and keeps capabilities gets them from being user 0, as everywhere in
+    Unix, and must lose them when it becomes another user: nothing is set then.
+    """
+    capabilities = inputs.profile.capabilities
+    key: KeyPath = ("capabilities", "keep")
+    if capabilities.keep and not capabilities.ambient and identity.uid == 0:
+        return []
+    bits = _LOCKED
+    if not (capabilities.keep and capabilities.ambient):
+        bits |= _NO_AMBIENT
+    elif identity.uid == 0:
+        bits &= ~(Secure.NO_SETUID_FIXUP | Secure.NO_SETUID_FIXUP_LOCKED)
+    return [Step(SetSecurebits(bits=bits), key)]
+
+
+def capabilities(inputs: Inputs, identity: Identity) -> list[Step]:
+    """All sets hold what the profile keeps; what could not survive exec(2) is a conflict."""
+    table = inputs.profile.capabilities
+    if table.keep and not table.ambient and identity.uid != 0:
+        inputs.conflict(
+            ("capabilities", "keep"),
+            f"user {identity.uid} loses them when the program is started",
+            'set capabilities.ambient = true, or identity.user = "root"',
+        )
+    kept = mask(table.keep)
+    passed = kept if table.ambient else 0
+    op = SetCapabilities(bounding=kept, permitted=kept, inheritable=passed, ambient=passed)
+    return [Step(op, ("capabilities", "keep"))]

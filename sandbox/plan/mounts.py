@@ -1,0 +1,295 @@
+"""From the tree of statements to the ops that assemble the root."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from sandbox import units
+from sandbox.plan.identity import Identity
+from sandbox.plan.inputs import Inputs
+from sandbox.plan.kernel import Attr
+from sandbox.plan.ops import (
+    ANY_DEVICE,
+    AttachProc,
+    Bind,
+    BindDevice,
+    BindMount,
+    CreateProc,
+    EnterRoot,
+    MakeSymlink,
+    Mask,
+    MaskPath,
+    MountDevpts,
+    MountOverlay,
+    MountRoot,
+    MountRootTree,
+    MountTmpfs,
+    SetMountAttributes,
+    SetSysctl,
+    WriteFile,
+)
+from sandbox.plan.record import Op, Step
+from sandbox.plan.tree import Kind, Node, Right, Tree
+from sandbox.profile.files import Mount
+
+ALWAYS: Final = Attr.NOSUID | Attr.NODEV
+SEALED: Final = Attr.RDONLY | Attr.NOSUID | Attr.NODEV | Attr.NOEXEC
+PAGE: Final = 4096
+DEV_SIZE: Final = 64 << 10
+
+# linux/major.h: (major, minor) of the nodes in every /dev.
+_DEVICES: Final = {
+    "/dev/null": (1, 3),
+    "/dev/zero": (1, 5),
+    "/dev/full": (1, 7),
+    "/dev/random": (1, 8),
+    "/dev/urandom": (1, 9),
+    "/dev/tty": (5, 0),
+}
+# Readable by everyone whatever the user namespace, and of no use to a payload.
+_PROC_MASKS: Final = (
+    "/proc/acpi",  # the machine's power and hardware switches
+    "/proc/interrupts",  # when keys are pressed and packets arrive
+    "/proc/key-users",  # how many keys which user of the host holds
+    "/proc/keys",  # keys of the same user in other sessions
+    "/proc/latency_stats",  # kernel stack traces of other processes
+    "/proc/scsi",  # the machine's disks
+)
+# Read by user 0 of the host alone, so in the way only of a payload that is this very user.
+_PROC_MASKS_OF_ROOT: Final = ("/proc/kcore", "/proc/kmsg", "/proc/timer_list")
+# What a writable /proc keeps read-only: settings of the kernel and the machine, not of processes.
+_PROC_READ_ONLY: Final = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+
+
+def steps(inputs: Inputs, identity: Identity, tree: Tree, *, nested: bool) -> list[Step]:
+    """The ops from an empty mount namespace to the payload's root; the last one enters it.
+
+    `nested` leaves the payload able to make user namespaces.
+    """
+    return list(_Assembly(inputs, identity, tree, nested=nested).steps())
+
+
+class _Assembly:
+    def __init__(self, inputs: Inputs, identity: Identity, tree: Tree, *, nested: bool) -> None:
+        self.inputs = inputs
+        self.profile = inputs.profile
+        self.identity = identity
+        self.tree = tree
+        self.nested = nested
+        self.seals: list[Step] = []
+
+    def steps(self) -> Iterator[Step]:
+        yield self._root()
+        in_proc: list[Node] = []
+        proc: Node | None = None
+        for node in self.tree.nodes:
+            if node.kind == Kind.PROC:
+                proc = node
+            elif proc and node.path.startswith("/proc/"):
+                in_proc.append(node)
+            else:
+                yield from self._node(node)
+        yield from self._proc(proc)
+        for node in in_proc:
+            yield from self._node(node)
+        yield from self.seals
+        if self.tree.root is None:
+            yield Step(SetMountAttributes(path="/", attributes=SEALED))
+        yield Step(EnterRoot())
+
+    def _root(self) -> Step:
+        rootfs = self.profile.rootfs
+        source = rootfs.path if rootfs.type == "directory" and rootfs.path else "/"
+        if rootfs.overlay != "none":
+            return Step(self._root_overlay(source), ("rootfs", "overlay"))
+        if self.tree.root is None:
+            return Step(MountRoot(size=units.size(rootfs.size), inodes=0), ("rootfs",))
+        op = MountRootTree(source=source, attributes=_attributes(self.tree.root))
+        return Step(op, ("rootfs", "path") if rootfs.type == "directory" else ("filesystem",))
+
+    def _root_overlay(self, source: str) -> MountOverlay:
+        rootfs = self.profile.rootfs
+        if self.tree.root is None:
+            self.inputs.conflict(
+                ("rootfs", "overlay"),
+                "there is no tree that it could lie over",
+                'list "/" in filesystem.read, or set rootfs.type = "directory"',
+            )
+        self._needs_overlay(("rootfs", "overlay"))
+        rights = (self.tree.root or Right.READ) | Right.WRITE
+        upper, work = _layer_of(rootfs.overlay)
+        size = units.size(rootfs.overlay_size) if rootfs.overlay == "tmpfs" else 0
+        return MountOverlay(
+            target="/",
+            lower=(source,),
+            upper=upper,
+            work=work,
+            size=size,
+            attributes=_attributes(rights),
+        )
+
+    def _needs_overlay(self, key: tuple[str | int, ...]) -> None:
+        host = self.inputs.host
+        if not host.overlay:
+            self.inputs.lacks(
+                key, "this kernel has no overlay file system", "load it: `modprobe overlay`"
+            )
+        if self.identity.maps and not host.overlay_in_userns:
+            self.inputs.lacks(
+                key,
+                f"an overlay in a user namespace needs Linux 5.11; this is {host.release}",
+                "use a newer kernel",
+            )
+
+    def _node(self, node: Node) -> Iterator[Step]:
+        for op in self._ops(node):
+            yield Step(op, node.origin)
+
+    def _ops(self, node: Node) -> Iterator[Op]:
+        path = node.path
+        match node.kind:
+            case Kind.HOST:
+                flags = Bind.RECURSIVE
+                if self.profile.rootfs.type == "directory":
+                    flags |= Bind.FROM_ROOTFS
+                attributes = _attributes(node.rights)
+                yield BindMount(source=path, target=path, attributes=attributes, flags=flags)
+            case Kind.DENY | Kind.MASK:
+                yield self._cover(node)
+            case Kind.TMPFS:
+                yield _tmpfs(path, node.size, node.mode, node.rights)
+            case Kind.MOUNT if node.mount:
+                yield self._mount(node, node.mount)
+            case Kind.LINK:
+                yield MakeSymlink(path=path, target=node.target)
+            case Kind.FILE:
+                yield WriteFile(path=path, mode=0o644, content=node.content)
+            case Kind.DEV if self.tree.root is not None:
+                # The tree's own /dev can't take new nodes.
+                attributes = ALWAYS | Attr.NOEXEC
+                yield MountTmpfs(
+                    target=path, size=DEV_SIZE, inodes=0, mode=0o755, attributes=attributes
+                )
+                self.seals.append(Step(SetMountAttributes(path=path, attributes=SEALED)))
+            case Kind.NODE:
+                major, minor = _DEVICES.get(node.target, (ANY_DEVICE, ANY_DEVICE))
+                yield BindDevice(source=node.target, target=path, major=major, minor=minor)
+            case Kind.PTS:
+                yield MountDevpts(target=path)
+            case _:  # SHOWN needs nothing, PROC comes at the end
+                pass
+
+    def _cover(self, node: Node) -> MaskPath:
+        mounted = (n for n in self.tree.below(node.path) if n.kind not in {Kind.DENY, Kind.MASK})
+        if any(mounted):
+            seal = SetMountAttributes(path=node.path, attributes=SEALED)
+            self.seals.append(Step(seal, node.origin))
+            return MaskPath(path=node.path, how=Mask.PASSAGE)
+        return MaskPath(path=node.path, how=Mask.DENY if node.kind == Kind.DENY else Mask.EMPTY)
+
+    def _mount(self, node: Node, mount: Mount) -> Op:
+        if mount.type == "tmpfs":
+            size = units.size(mount.size or "64M")
+            mode = units.octal(mount.mode or "1777", maximum=0o7777)
+            return _tmpfs(node.path, size, mode, node.rights)
+        if mount.type == "overlay":
+            return self._overlay(node, mount)
+        flags = Bind.RECURSIVE if mount.recursive else Bind(0)
+        if mount.optional:
+            flags |= Bind.OPTIONAL
+        if mount.idmap and self._can_idmap(node):
+            flags |= Bind.IDMAP_OWNER
+        mapped = bool(flags & Bind.IDMAP_OWNER)
+        return BindMount(
+            source=mount.source or node.path,
+            target=node.path,
+            attributes=_attributes(node.rights),
+            flags=flags,
+            uid=self.identity.outer_uid if mapped else 0,
+            gid=self.identity.outer_gid if mapped else 0,
+        )
+
+    def _can_idmap(self, node: Node) -> bool:
+        if self.inputs.host.idmapped_mounts:
+            return True
+        self.inputs.lacks_optional(
+            "mounts.idmap",
+            (*node.origin, "idmap"),
+            "an id-mapped mount needs Linux 5.12 and root",
+            "run sbx as root; a normal user's own files need no idmap, they keep their owner",
+        )
+        return False
+
+    def _overlay(self, node: Node, mount: Mount) -> MountOverlay:
+        self._needs_overlay(node.origin)
+        upper, work = _layer_of(mount.upper) if mount.upper else ("", "")
+        return MountOverlay(
+            target=node.path,
+            lower=mount.lower,
+            upper=upper,
+            work=work,
+            size=0 if mount.upper else units.size(mount.size or "64M"),
+            attributes=_attributes(node.rights),
+        )
+
+    def _proc(self, node: Node | None) -> Iterator[Step]:
+        key = ("filesystem", "proc")
+        own_processes = self.profile.namespaces.pid
+        if node and self.identity.maps and not own_processes:
+            self.inputs.conflict(
+                key,
+                "a /proc of its own needs a PID namespace, and namespaces.pid is false",
+                'set filesystem.proc = "none"; [[mounts]] can show the host\'s /proc',
+            )
+        # The second layer below the filter. Never without a user namespace: it'd be the host's.
+        limit = self.identity.maps is not None and not self.nested and own_processes
+        only_pids = self.profile.filesystem.proc == "pid"
+        if limit or (node and not only_pids):
+            yield Step(CreateProc(options=0), key)
+        if limit:
+            yield Step(SetSysctl(path="user/max_user_namespaces", value="0"), ("seccomp", "allow"))
+        if node:
+            if only_pids:
+                yield Step(CreateProc(options=1), key)
+            yield from self._attached_proc(node)
+
+    def _attached_proc(self, node: Node) -> Iterator[Step]:
+        style, attributes = self.profile.filesystem.proc, SEALED
+        if style == "writable":
+            attributes &= ~Attr.RDONLY
+        yield Step(AttachProc(target=node.path, attributes=attributes), node.origin)
+        if style == "pid":
+            return
+        if style == "writable":
+            flags = Bind.FROM_ROOT | Bind.OPTIONAL | Bind.NO_CREATE
+            for path in _PROC_READ_ONLY:
+                op = BindMount(source=path, target=path, attributes=SEALED, flags=flags)
+                yield Step(op, node.origin)
+        masks = _PROC_MASKS if self.identity.maps else (*_PROC_MASKS, *_PROC_MASKS_OF_ROOT)
+        stated = {n.path for n in self.tree.below(node.path)}
+        for path in masks:
+            if path not in stated:
+                yield Step(MaskPath(path=path, how=Mask.EMPTY), node.origin)
+
+
+def _attributes(rights: Right) -> Attr:
+    attributes = ALWAYS
+    if not rights & Right.WRITE:
+        attributes |= Attr.RDONLY
+    if not rights & Right.EXECUTE:
+        attributes |= Attr.NOEXEC
+    return attributes
+
+
+def _tmpfs(path: str, size: int, mode: int, rights: Right) -> MountTmpfs:
+    # The kernel's own ratio: a file for each page. Files without content cost memory as well.
+    inodes = max(size // PAGE, 64)
+    attributes = _attributes(rights | Right.WRITE)
+    return MountTmpfs(target=path, size=size, inodes=inodes, mode=mode, attributes=attributes)
+
+
+def _layer_of(directory: str) -> tuple[str, str]:
+    """Where in a directory an overlay keeps what is written, and its work; both must be there."""
+    if directory == "tmpfs":
+        return "", ""
+    top = directory.rstrip("/")
+    return f"{top}/upper", f"{top}/work"

@@ -1,0 +1,318 @@
+"""The payload's root as statements about paths: which one holds where, and what rights it gives.
+
+The most specific statement holds; of several about one path the strictest kind does. Mounts and
+Landlock rules are both derived from the tree that `build` returns.
+"""
+
+from collections.abc import Iterator
+from enum import IntEnum, IntFlag
+from typing import Final
+
+import msgspec
+
+from sandbox import units
+from sandbox.plan.identity import Identity, accounts
+from sandbox.plan.inputs import Inputs
+from sandbox.profile.files import Mount
+from sandbox.profile.resolved import KeyPath
+
+
+class Right(IntFlag):
+    """What a statement lets the payload do beneath a path."""
+
+    READ = 1
+    WRITE = 2
+    EXECUTE = 4
+
+
+class Kind(IntEnum):
+    """What a statement puts at its path. Of several at one path the highest number holds."""
+
+    HOST = 0  # what filesystem.read, write and execute name
+    SHOWN = 1  # the same, but a mount above shows it with these very rights already
+    LINK = 2
+    TMPFS = 3
+    PROC = 4
+    DEV = 5
+    NODE = 6
+    PTS = 7
+    FILE = 8
+    MOUNT = 9
+    MASK = 10
+    DENY = 11
+
+
+class Node(msgspec.Struct, frozen=True, kw_only=True):
+    """One statement about a path."""
+
+    path: str
+    kind: Kind
+    origin: KeyPath
+    rights: Right = Right(0)
+    mount: Mount | None = None
+    content: bytes = b""
+    """Of a FILE."""
+    target: str = ""
+    """Of a LINK what it points to, of a NODE the host's device."""
+    size: int = 0
+    mode: int = 0
+    optional: bool = False
+
+
+class Tree(msgspec.Struct, frozen=True, kw_only=True):
+    """The statements that hold, parents first. `root` is the root's own rights if it is a tree."""
+
+    nodes: tuple[Node, ...]
+    root: Right | None
+
+    def below(self, path: str) -> Iterator[Node]:
+        """What lies beneath `path`."""
+        prefix = path.rstrip("/") + "/"
+        return (node for node in self.nodes if node.path.startswith(prefix))
+
+    def above(self, path: str) -> Node | None:
+        """The nearest statement above `path`; None where that is the root."""
+        return _above({node.path: node for node in self.nodes}, path)
+
+
+# Names that distributions link into /usr, or leave out. A profile may list all of them.
+USUAL_LINKS: Final = ("/bin", "/lib", "/lib32", "/lib64", "/libx32", "/sbin")
+
+_RIGHTS: Final = (
+    ("read", Right.READ),
+    ("write", Right.READ | Right.WRITE),
+    ("execute", Right.READ | Right.EXECUTE),
+)
+_NODES: Final = ("full", "null", "random", "tty", "urandom", "zero")
+_DEV_LINKS: Final = {
+    "/dev/fd": "/proc/self/fd",
+    "/dev/ptmx": "pts/ptmx",
+    "/dev/stderr": "/proc/self/fd/2",
+    "/dev/stdin": "/proc/self/fd/0",
+    "/dev/stdout": "/proc/self/fd/1",
+}
+_RESOLV_CONF: Final = "/etc/resolv.conf"
+
+
+def build(inputs: Inputs, identity: Identity) -> Tree:
+    """The tree that the profile asks for on this host."""
+    return _Builder(inputs, identity).tree()
+
+
+def depth(path: str) -> tuple[int, str]:
+    """Sorts parents before what lies beneath them."""
+    return (0 if path == "/" else path.count("/"), path)
+
+
+class _Builder:
+    def __init__(self, inputs: Inputs, identity: Identity) -> None:
+        self.inputs = inputs
+        self.profile = inputs.profile
+        self.identity = identity
+        self.on_host = self.profile.rootfs.type == "host"
+        self.nodes: dict[str, Node] = {}
+        self.root: Right | None = None if self.on_host else Right.READ
+
+    def tree(self) -> Tree:
+        self._listed()
+        self._covers()
+        self._tmpfs()
+        self._mounts()
+        self._proc_and_dev()
+        self._generated()
+        nodes = self._without_repetition()
+        return Tree(nodes=tuple(nodes), root=self.root)
+
+    def _put(self, node: Node) -> None:
+        other = self.nodes.get(node.path)
+        if other is None or (other.kind, other.origin) < (node.kind, node.origin):
+            self.nodes[node.path] = node
+
+    def _listed(self) -> None:
+        """filesystem.read, write and execute; a path in several has the rights of all."""
+        rights: dict[str, Right] = {}
+        origins: dict[str, KeyPath] = {}
+        denied = {*self.profile.filesystem.deny, *self.profile.filesystem.mask}
+        for name, right in _RIGHTS:
+            for index, written in enumerate(getattr(self.profile.filesystem, name)):
+                if self._is_left_out(written):
+                    continue
+                path = self._real(written, ("filesystem", name, index), links=True)
+                rights[path] = rights.get(path, Right(0)) | right
+                origins.setdefault(path, ("filesystem", name, index))
+        if "/" in rights and "/" not in denied:
+            self.root = rights["/"]
+        for path, right in rights.items():
+            if path != "/":
+                self._put(Node(path=path, kind=Kind.HOST, rights=right, origin=origins[path]))
+
+    def _is_left_out(self, path: str) -> bool:
+        """One of the usual links that this distribution doesn't have: there is nothing to show."""
+        host = self.inputs.host
+        if not self.on_host or path not in USUAL_LINKS:
+            return False
+        self.inputs.watch(path, follow=False)
+        return path not in host.root_links and path not in host.root_directories
+
+    def _real(self, path: str, origin: KeyPath, *, links: bool = False) -> str:
+        """`path` with the symbolic link that its first component is on the host resolved.
+
+        With `links` the link itself becomes part of the tree as well.
+        """
+        top = "/" + path[1:].partition("/")[0]
+        target = self.inputs.host.root_links.get(top) if self.on_host else None
+        if target is None:
+            return path
+        self.inputs.watch(top, follow=False)
+        if links:
+            self._put(Node(path=top, kind=Kind.LINK, target=target, origin=origin))
+        parts: list[str] = []
+        for part in target.split("/"):
+            if part == "..":
+                del parts[-1:]
+            elif part not in {"", "."}:
+                parts.append(part)
+        return "/" + "/".join(parts) + path[len(top) :] if parts else path[len(top) :] or "/"
+
+    def _covers(self) -> None:
+        for name, kind in (("deny", Kind.DENY), ("mask", Kind.MASK)):
+            for index, written in enumerate(getattr(self.profile.filesystem, name)):
+                origin: KeyPath = ("filesystem", name, index)
+                path = self._real(written, origin)
+                if path != "/":
+                    self._put(Node(path=path, kind=kind, origin=origin))
+                elif not self.on_host:
+                    self.inputs.conflict(origin, "the root's own tree can't be denied as a whole")
+
+    def _tmpfs(self) -> None:
+        for index, entry in enumerate(self.profile.filesystem.tmpfs_entries()):
+            origin: KeyPath = ("filesystem", "tmpfs", index)
+            node = Node(
+                path=self._real(entry.path, origin),
+                kind=Kind.TMPFS,
+                rights=Right.READ | Right.WRITE,
+                size=units.size(entry.size),
+                mode=units.octal(entry.mode, maximum=0o7777),
+                origin=origin,
+            )
+            if self._is_not_root(node):
+                self._put(node)
+
+    def _mounts(self) -> None:
+        for index, mount in enumerate(self.profile.mounts):
+            origin: KeyPath = ("mounts", index)
+            rights = Right.READ
+            if mount.writable or mount.type == "tmpfs":
+                rights |= Right.WRITE
+            if mount.execute:
+                rights |= Right.EXECUTE
+            node = Node(
+                path=self._real(mount.target, origin),
+                kind=Kind.MOUNT,
+                rights=rights,
+                mount=mount,
+                optional=mount.optional,
+                origin=origin,
+            )
+            if self._is_not_root(node):
+                self._put(node)
+
+    def _is_not_root(self, node: Node) -> bool:
+        if node.path == "/":
+            self.inputs.conflict(
+                node.origin, "nothing can be mounted over the root", "use [rootfs] to choose it"
+            )
+        return node.path != "/"
+
+    def _proc_and_dev(self) -> None:
+        profile = self.profile
+        if profile.filesystem.proc != "none":
+            self._put(Node(path="/proc", kind=Kind.PROC, origin=("filesystem", "proc")))
+        origin: KeyPath = ("devices", "dev")
+        if profile.devices.dev == "private":
+            self._put(Node(path="/dev", kind=Kind.DEV, origin=origin))
+        if self.nodes.get("/dev") == Node(path="/dev", kind=Kind.DEV, origin=origin):
+            for name in _NODES:
+                path = f"/dev/{name}"
+                self._put(Node(path=path, kind=Kind.NODE, target=path, origin=origin))
+            for path, target in _DEV_LINKS.items():
+                self._put(Node(path=path, kind=Kind.LINK, target=target, origin=origin))
+            self._put(Node(path="/dev/pts", kind=Kind.PTS, origin=origin))
+            shm = Node(
+                path="/dev/shm",  # noqa: S108 - the sandbox's own
+                kind=Kind.TMPFS,
+                rights=Right.READ | Right.WRITE,
+                size=units.size(profile.devices.shm_size),
+                mode=0o1777,
+                origin=("devices", "shm_size"),
+            )
+            self._put(shm)
+        for index, path in enumerate(profile.devices.allow):
+            allowed: KeyPath = ("devices", "allow", index)
+            self._put(Node(path=path, kind=Kind.NODE, target=path, origin=allowed))
+
+    def _generated(self) -> None:
+        content = accounts(self.inputs, self.identity)
+        for index, name in enumerate(self.profile.rootfs.generate):
+            origin: KeyPath = ("rootfs", "generate", index)
+            path = f"/etc/{name}"
+            if name == "resolv.conf" and self._shows_resolv_conf(origin):
+                continue
+            self._put(Node(path=path, kind=Kind.FILE, content=content[name], origin=origin))
+
+    def _shows_resolv_conf(self, origin: KeyPath) -> bool:
+        """With the host's network the payload sees the host's name servers, if there are any."""
+        if self.profile.network.mode != "host":
+            return False
+        real = self.inputs.host.resolv_conf
+        self.inputs.watch(_RESOLV_CONF, follow=False)
+        if real is None:
+            self.inputs.watch(_RESOLV_CONF)
+            return False
+        has_hosts_etc = self._is_hosts(_RESOLV_CONF)
+        # Where /etc is the host's, resolv.conf is there as the link that it is on the host.
+        target = real if has_hosts_etc and self.on_host else _RESOLV_CONF
+        if target == real and self._is_hosts(real):
+            return True
+        mount = Mount(type="bind", source=real, target=target)
+        self._put(Node(path=target, kind=Kind.MOUNT, rights=Right.READ, mount=mount, origin=origin))
+        return True
+
+    def _is_hosts(self, path: str) -> bool:
+        """Whether the root shows what the host (or the root's tree) has at `path`."""
+        node = self.nodes.get(path) or _above(self.nodes, path)
+        return self.root is not None if node is None else node.kind == Kind.HOST
+
+    def _without_repetition(self) -> list[Node]:
+        """Sorted, and without statements that change nothing where they stand."""
+        kept: dict[str, Node] = {}
+        for path in sorted(self.nodes, key=depth):
+            node = self.nodes[path]
+            above = _above(kept, path)
+            if above is not None and above.kind == Kind.LINK:
+                continue
+            if node.kind in {Kind.DENY, Kind.MASK} and not self._is_visible(above):
+                continue
+            if node.kind == Kind.HOST and self._is_shown(node, above):
+                node = msgspec.structs.replace(node, kind=Kind.SHOWN)
+            kept[path] = node
+        return list(kept.values())
+
+    def _is_visible(self, above: Node | None) -> bool:
+        """Whether there is anything to cover beneath the nearest statement above."""
+        if above is None:
+            return self.root is not None
+        return above.kind not in {Kind.DENY, Kind.MASK, Kind.TMPFS}
+
+    def _is_shown(self, node: Node, above: Node | None) -> bool:
+        if above is None:
+            return self.root == node.rights
+        return above.kind in {Kind.HOST, Kind.SHOWN} and above.rights == node.rights
+
+
+def _above(nodes: dict[str, Node], path: str) -> Node | None:
+    while path:
+        path = path.rpartition("/")[0]
+        if path in nodes:
+            return nodes[path]
+    return None
