@@ -14,7 +14,7 @@ static const struct {
         op_function *perform; /* in the sandbox */
 } operations[PLAN_KIND_COUNT] = {
         [PLAN_CreateNamespaces] = { .prepare = prepare_create_namespaces },
-        [PLAN_MapIds] = { .prepare = prepare_map_ids },
+        [PLAN_MapIds] = { .prepare = prepare_map_ids, .perform = perform_map_ids },
         [PLAN_SetIds] = { .perform = perform_set_ids },
         [PLAN_SetGroups] = { .perform = perform_set_groups },
         [PLAN_SetDeathSignal] = { .perform = perform_set_death_signal },
@@ -43,6 +43,7 @@ static const struct {
         [PLAN_NullStdin] = { .perform = perform_null_stdin },
         [PLAN_OpenTerminal] = { .perform = perform_open_terminal },
         [PLAN_NewSession] = { .perform = perform_new_session },
+        [PLAN_LimitCapabilities] = { .perform = perform_limit_capabilities },
         [PLAN_SetCapabilities] = { .perform = perform_set_capabilities },
         [PLAN_SetSecurebits] = { .perform = perform_set_securebits },
         [PLAN_SetNoNewPrivileges] = { .perform = perform_set_no_new_privileges },
@@ -108,6 +109,8 @@ static int for_each_op(struct context *c, int opening) {
                 int error = f(c, plan_payload(r));
                 if (error < 0)
                         return error;
+                if (opening)
+                        mark(c, STAGE_PREPARE, i);
         }
         return 0;
 }
@@ -134,18 +137,19 @@ static void unblock_signals(void) {
         syscall(SYS_rt_sigprocmask, SIG_SETMASK, &none, NULL, sizeof none);
 }
 
-static int enter_user_namespace(struct context *c) {
+/* Ops before this one in the plan run while the supervisor writes the maps. */
+int perform_map_ids(struct context *c, const void *payload) {
+        const struct op_map_ids *op = payload;
         char byte;
         ssize_t n;
-        if (c->maps == NULL)
-                return 0;
-        if (c->maps->by == MAP_BY_SELF)
+        if (op->by == MAP_BY_SELF)
                 return write_own_maps(c);
         do
                 n = read(c->go_reader, &byte, 1);
         while (n < 0 && errno == EINTR);
         if (n != 1) /* the supervisor is gone, or has failed and says so itself */
                 _exit(125);
+        close_fd(&c->go_reader);
         return 0;
 }
 
@@ -154,12 +158,8 @@ static void first_process(struct context *c) {
         close_fd(&c->status_reader);
         close_fd(&c->go_writer);
         reset_signals();
-        c->at = (struct sbx_failure) { .stage = STAGE_IDS };
-        int error = enter_user_namespace(c);
-        close_fd(&c->go_reader);
-        c->at.stage = STAGE_SANDBOX;
-        if (error >= 0 && !opens_outside(c))
-                error = for_each_op(c, 1);
+        c->at = (struct sbx_failure) { .stage = STAGE_SANDBOX };
+        int error = opens_outside(c) ? 0 : for_each_op(c, 1);
         if (error >= 0 && !c->has_init)
                 unblock_signals();
         if (error >= 0)
@@ -197,7 +197,7 @@ int perform_start_init(struct context *c, const void *payload) {
 /* ---- The supervisor ---- */
 
 static void release(struct context *c) {
-        if (c->tree_fds != NULL)
+        if (c->tree_fds != NULL) /* filled at once, or never */
                 for (uint32_t i = 0; i < c->plan->header->op_count; i++)
                         close_fd(&c->tree_fds[i]);
         close_fd(&c->rootfs_fd);
@@ -206,6 +206,7 @@ static void release(struct context *c) {
         close_fd(&c->go_reader);
         close_fd(&c->go_writer);
         free(c->tree_fds);
+        free(c->devices);
         free(c->argv);
         free(c->environment);
         free(c->payload_stack);
@@ -230,7 +231,8 @@ static int prepare(struct context *c) {
         c->at.stage = STAGE_PREPARE;
         uint32_t count = c->plan->header->op_count;
         c->tree_fds = malloc((count + 1) * sizeof *c->tree_fds);
-        if (c->tree_fds == NULL)
+        c->devices = malloc((count + 2) * sizeof *c->devices); /* at most one an op, and the staging one */
+        if (c->tree_fds == NULL || c->devices == NULL)
                 return -ENOMEM;
         for (uint32_t i = 0; i < count; i++)
                 c->tree_fds[i] = -1;
@@ -282,6 +284,7 @@ int sbx_start(const struct sbx_launch *launch, struct sbx_child *ret_child, stru
                 .rootfs_fd = -1,
                 .proc_fd = -1,
                 .ruleset_fd = -1,
+                .covers = { { -1, -1 }, { -1, -1 } },
         };
         int pidfd = -1;
         pid_t pid = -1;

@@ -40,18 +40,23 @@ int perform_set_death_signal(struct context *c, const void *payload) {
         return 0;
 }
 
+int perform_limit_capabilities(struct context *c, const void *payload) {
+        uint64_t bounding = ((const struct op_number *) payload)->value;
+        (void) c;
+        for (unsigned cap = 0; cap < 64; cap++)
+                if (!(bounding >> cap & 1) && prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0) {
+                        if (errno == EINVAL)
+                                break; /* past the kernel's last one */
+                        return -errno;
+                }
+        return 0;
+}
+
 int perform_set_capabilities(struct context *c, const void *payload) {
         const struct op_set_capabilities *op = payload;
         struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
         struct __user_cap_data_struct data[2];
         (void) c;
-
-        for (unsigned cap = 0; cap < 64; cap++)
-                if (!(op->bounding >> cap & 1) && prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0) {
-                        if (errno == EINVAL)
-                                break; /* past the kernel's last one */
-                        return -errno;
-                }
         for (int i = 0; i < 2; i++)
                 data[i] = (struct __user_cap_data_struct) {
                         .effective = (uint32_t) (op->permitted >> (32 * i)),

@@ -105,14 +105,8 @@ int perform_bind_device(struct context *c, const void *payload) {
 
 int perform_mount_root(struct context *c, const void *payload) {
         const struct op_mount_root *op = payload;
-        struct stat st;
-        int fd = new_tmpfs(op->size, op->inodes, 0755, ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC);
-        if (fd < 0)
-                return fd;
-        if (fstat(fd, &st) < 0)
-                return -errno;
-        c->root_device = st.st_dev;
-        return install_root(c, fd);
+        int fd = new_tmpfs(c, op->size, op->inodes, 0755, ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC);
+        return fd < 0 ? fd : install_root(c, fd);
 }
 
 static int tree_of_root(struct context *c, const struct op_path_number *op) {
@@ -136,7 +130,7 @@ int perform_mount_root_tree(struct context *c, const void *payload) {
 
 int perform_mount_tmpfs(struct context *c, const void *payload) {
         const struct op_mount_tmpfs *op = payload;
-        cleanup_fd int fd = new_tmpfs(op->size, op->inodes, op->mode, op->attributes);
+        cleanup_fd int fd = new_tmpfs(c, op->size, op->inodes, op->mode, op->attributes);
         if (fd < 0)
                 return fd;
         return attach_at(c, fd, string_of(c, op->target), 1, 1);
@@ -178,7 +172,7 @@ static int overlay_upper(struct context *c, const struct op_mount_overlay *op, c
                 strcat(strcpy(work, name), work_slash);
                 return 0;
         }
-        cleanup_fd int fd = new_tmpfs(op->size, 0, 0755, ATTR_NOSUID | ATTR_NODEV);
+        cleanup_fd int fd = new_tmpfs(c, op->size, 0, 0755, ATTR_NOSUID | ATTR_NODEV);
         if (fd < 0)
                 return fd;
         if (mkdirat(fd, "upper", 0755) < 0 || mkdirat(fd, "work", 0755) < 0)
@@ -242,34 +236,48 @@ int perform_mount_overlay(struct context *c, const void *payload) {
         return r;
 }
 
+/* Something to cover a path with, on the staging tmpfs. */
+static int new_cover(struct context *c, int directory, mode_t mode) {
+        int r = staging_open(c);
+        if (r < 0)
+                return r;
+        const char *name = staging_name(c);
+        if ((directory ? mkdirat(c->staging_fd, name, 0700) : mknodat(c->staging_fd, name, S_IFREG | 0600, 0)) < 0 ||
+            fchmodat(c->staging_fd, name, directory ? mode : mode & 0444, 0) < 0)
+                return -errno;
+        int fd = openat(c->staging_fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+        return fd < 0 ? -errno : fd;
+}
+
+/* What covers a path stays the same for all paths, unless mount points are to be made in it. */
+static int cover_of(struct context *c, int directory, uint64_t how, int *ret_own) {
+        if (how == MASK_PASSAGE)
+                return *ret_own = new_cover(c, directory, 0111);
+        int *kept = &c->covers[how == MASK_DENY][directory];
+        if (*kept < 0)
+                *kept = new_cover(c, directory, how == MASK_DENY ? 0 : 0555);
+        return *kept;
+}
+
 int perform_mask_path(struct context *c, const void *payload) {
         const struct op_path_number *op = payload;
         struct stat st;
         struct mount_attributes sealed = { .set = ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC };
-        mode_t mode = op->value == MASK_EMPTY ? 0555 : op->value == MASK_PASSAGE ? 0111 : 0;
-        cleanup_fd int point = find_in_root(c, string_of(c, op->path), O_PATH);
+        cleanup_fd int own = -1, point = find_in_root(c, string_of(c, op->path), O_PATH);
         if (point == -ENOENT || point == -ENOTDIR)
                 return 0;
         if (point < 0)
                 return point;
         if (fstat(point, &st) < 0)
                 return -errno;
-        int r = staging_open(c);
-        if (r < 0)
-                return r;
-        const char *name = staging_name(c);
-        if ((S_ISDIR(st.st_mode) ? mkdirat(c->staging_fd, name, 0700) : mknodat(c->staging_fd, name, S_IFREG | 0600, 0)) < 0)
-                return -errno;
-        if (fchmodat(c->staging_fd, name, S_ISDIR(st.st_mode) ? mode : mode & 0444, 0) < 0)
-                return -errno;
-        cleanup_fd int cover = openat(c->staging_fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+        int cover = cover_of(c, S_ISDIR(st.st_mode), op->value, &own);
         if (cover < 0)
-                return -errno;
+                return cover;
         cleanup_fd int tree = sys_clone_tree(cover, 0);
         if (tree < 0)
                 return tree;
         if (op->value != MASK_PASSAGE) { /* a passage takes mount points yet; SetMountAttributes seals it */
-                r = sys_mount_setattr(tree, 0, &sealed);
+                int r = sys_mount_setattr(tree, 0, &sealed);
                 if (r < 0)
                         return r;
         }

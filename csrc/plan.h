@@ -87,7 +87,7 @@ struct plan_record {
         OP(28, NullStdin, "")                                                                                          \
         OP(29, OpenTerminal, "")                                                                                       \
         OP(30, NewSession, "")                                                                                         \
-        OP(31, SetCapabilities, "uuuu")                                                                                \
+        OP(31, SetCapabilities, "uuu")                                                                                 \
         OP(32, SetSecurebits, "u")                                                                                     \
         OP(33, SetNoNewPrivileges, "")                                                                                 \
         OP(34, ProtectProcess, "")                                                                                     \
@@ -100,16 +100,18 @@ struct plan_record {
         OP(41, SealDescriptors, "")                                                                                    \
         OP(42, KeepDescriptor, "u")                                                                                    \
         OP(43, InstallFilter, "bu")                                                                                    \
-        OP(44, Execute, "l")
+        OP(44, Execute, "l")                                                                                           \
+        OP(45, SkipFeature, "s") /* for people: an optional feature that is not enforced */                            \
+        OP(46, LimitCapabilities, "u")
 
 enum plan_kind {
 #define OP(number, name, layout) PLAN_##name = number,
         PLAN_OPS(OP)
 #undef OP
-                PLAN_KIND_COUNT = 45
+                PLAN_KIND_COUNT = 47
 };
 
-/* MapIds: who writes the maps */
+/* MapIds: who writes the maps. What stands before it in a plan runs meanwhile, with ids that aren't mapped yet. */
 enum { MAP_BY_SELF = 0, MAP_BY_SUPERVISOR = 1, MAP_BY_HELPER = 2 };
 /* BindMount.flags */
 enum {
@@ -148,7 +150,7 @@ struct op_set_sysctl { struct plan_ref path, value; };
 struct op_set_rlimit { uint64_t resource, soft, hard; };
 /* set: NAME=value; pass: NAME, or a prefix and a star */
 struct op_set_environment { struct plan_ref set, pass; };
-struct op_set_capabilities { uint64_t bounding, permitted, inheritable, ambient; };
+struct op_set_capabilities { uint64_t permitted, inheritable, ambient; };
 struct op_landlock_ruleset { uint64_t fs, net, scoped; };
 struct op_allow_path { struct plan_ref path; uint64_t access, flags; };
 struct op_allow_port { uint64_t port, access; };

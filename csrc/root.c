@@ -9,7 +9,10 @@ int is_ours(const struct context *c, int fd) {
         struct stat st;
         if (fstat(fd, &st) < 0)
                 return -errno;
-        return st.st_dev == c->root_device || (c->staging_fd >= 0 && st.st_dev == c->staging_device);
+        for (uint32_t i = c->device_count; i > 0; i--)
+                if (c->devices[i - 1] == st.st_dev)
+                        return 1;
+        return 0;
 }
 
 int find_in_root(const struct context *c, const char *path, uint64_t flags) {
@@ -24,8 +27,9 @@ static char *number_text(char *end, uint64_t n, unsigned base) {
         return end;
 }
 
-int new_tmpfs(uint64_t size, uint64_t inodes, uint64_t mode, uint64_t attributes) {
+int new_tmpfs(struct context *c, uint64_t size, uint64_t inodes, uint64_t mode, uint64_t attributes) {
         char text[32];
+        struct stat st;
         cleanup_fd int fs = CALL(SYS_fsopen, "tmpfs", FSOPEN_CLOEXEC_FLAG);
         if (fs < 0)
                 return fs;
@@ -38,24 +42,26 @@ int new_tmpfs(uint64_t size, uint64_t inodes, uint64_t mode, uint64_t attributes
                 r = CALL(SYS_fsconfig, fs, FSCONFIG_CREATE, NULL, NULL, 0);
         if (r < 0)
                 return r;
-        return CALL(SYS_fsmount, fs, FSMOUNT_CLOEXEC_FLAG, (unsigned) attributes);
+        cleanup_fd int mount = CALL(SYS_fsmount, fs, FSMOUNT_CLOEXEC_FLAG, (unsigned) attributes);
+        if (mount < 0)
+                return mount;
+        if (fstat(mount, &st) < 0)
+                return -errno;
+        c->devices[c->device_count++] = st.st_dev;
+        return take_fd(&mount);
 }
 
 /* A mount can only be cloned or used as an overlay's layer while it is attached; this one hangs in the old root,
  * never above the new one, and goes with it.  Every source has been opened by then. */
 int staging_open(struct context *c) {
-        struct stat st;
         if (c->staging_fd >= 0)
                 return 0;
-        cleanup_fd int fd = new_tmpfs(0, 0, 0755, ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC);
+        cleanup_fd int fd = new_tmpfs(c, 0, 0, 0755, ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC);
         if (fd < 0)
                 return fd;
-        if (fstat(fd, &st) < 0)
-                return -errno;
         int r = CALL(SYS_move_mount, fd, "", AT_FDCWD, "/proc", MOVE_MOUNT_FROM_EMPTY);
         if (r < 0)
                 return r;
-        c->staging_device = st.st_dev;
         c->staging_fd = take_fd(&fd);
         return 0;
 }
@@ -72,9 +78,6 @@ const char *staging_name(struct context *c) {
 }
 
 int install_root(struct context *c, int mount) {
-        struct stat st;
-        if (fstat(mount, &st) < 0)
-                return -errno;
         int r = CALL(SYS_move_mount, mount, "", AT_FDCWD, "/", MOVE_MOUNT_FROM_EMPTY);
         if (r < 0)
                 return r;

@@ -31,6 +31,9 @@ VERBS = {
     "completion": "Print the completion script of a shell.",
 }
 
+# What the native launcher turns to Python for; nobody types these.
+INTERNAL = {"_failure": "failure", "_timing": "timing"}
+
 
 class Verbs(click.Group):
     """A group whose commands are modules of this package."""
@@ -39,9 +42,10 @@ class Verbs(click.Group):
         return list(VERBS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in VERBS:
+        module = INTERNAL.get(cmd_name, cmd_name if cmd_name in VERBS else None)
+        if module is None:
             return None
-        command = importlib.import_module(f"sandbox.cli.{cmd_name}").command
+        command = importlib.import_module(f"sandbox.cli.{module}").command
         if not isinstance(command, click.Command):
             raise TypeError(f"sandbox.cli.{cmd_name}.command is no click command")
         return command
@@ -49,7 +53,7 @@ class Verbs(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args[0] not in VERBS and not ctx.resilient_parsing:
+        if args[0] not in VERBS and args[0] not in INTERNAL and not ctx.resilient_parsing:
             hint = _did_you_mean(args[0]) or "'sbx --help' lists the verbs"
             raise SandboxError(f"there is no verb '{args[0]}'", hint=hint)
         return super().resolve_command(ctx, args)

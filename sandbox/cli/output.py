@@ -5,7 +5,15 @@ import sys
 from collections.abc import Iterable
 from typing import TextIO
 
-STYLES = {"error": "1;31", "hint": "1;36", "good": "32", "bad": "31", "dim": "2", "strong": "1"}
+STYLES = {
+    "error": "1;31",
+    "warning": "1;33",
+    "hint": "1;36",
+    "good": "32",
+    "bad": "31",
+    "dim": "2",
+    "strong": "1",
+}
 
 
 def wants_colour(stream: TextIO) -> bool:
@@ -43,6 +51,11 @@ def report(lines: Iterable[str]) -> None:
         print(label, printable(first), file=sys.stderr)
         for rest in more:
             print(f"  {printable(rest)}", file=sys.stderr)
+
+
+def warn(message: str) -> None:
+    """Print a line on standard error about something that went differently than asked."""
+    print(paint("sbx: warning:", "warning", sys.stderr), printable(message), file=sys.stderr)
 
 
 def report_bug(error: Exception) -> None:

@@ -96,15 +96,17 @@ def _steps(inputs: Inputs) -> Iterator[Step]:
     rules = landlock.steps(inputs, statements)
 
     yield from _namespaces(inputs, identity)
-    yield from identity.map_steps()
     yield from dies
-    if identity.starts_as_root:
-        yield Step(SetIds(uid=0, gid=0), ("identity", "map"))
-    yield from mounts.steps(inputs, identity, statements, nested=nested)
+    # What needs no mapped ids comes first: the supervisor writes the maps meanwhile.
     if profile.namespaces.uts:
         yield Step(SetHostname(name=profile.namespaces.hostname), ("namespaces", "hostname"))
     if profile.network.mode == "none":
         yield Step(BringUpLoopback(), ("network", "mode"))
+    yield from limits.bounding_set(inputs)
+    yield from identity.map_steps()
+    if identity.starts_as_root:
+        yield Step(SetIds(uid=0, gid=0), ("identity", "map"))
+    yield from mounts.steps(inputs, identity, statements, nested=nested)
     yield from rules
     yield from limits.rlimits(inputs)
     yield from _surroundings(inputs)

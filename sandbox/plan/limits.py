@@ -7,7 +7,7 @@ from sandbox.host import CAPABILITY_NAMES
 from sandbox.plan.identity import Identity
 from sandbox.plan.inputs import Inputs
 from sandbox.plan.kernel import RLIMITS, Secure
-from sandbox.plan.ops import SetCapabilities, SetRlimit, SetSecurebits
+from sandbox.plan.ops import LimitCapabilities, SetCapabilities, SetRlimit, SetSecurebits
 from sandbox.plan.record import Step
 from sandbox.profile.resolved import KeyPath
 
@@ -55,6 +55,12 @@ def securebits(inputs: Inputs, identity: Identity) -> list[Step]:
     return [Step(SetSecurebits(bits=bits), key)]
 
 
+def bounding_set(inputs: Inputs) -> list[Step]:
+    """No program of the sandbox can have more than what the profile keeps."""
+    op = LimitCapabilities(bounding=mask(inputs.profile.capabilities.keep))
+    return [Step(op, ("capabilities", "keep"))]
+
+
 def capabilities(inputs: Inputs, identity: Identity) -> list[Step]:
     """All sets hold what the profile keeps; what could not survive exec(2) is a conflict."""
     table = inputs.profile.capabilities
@@ -66,5 +72,5 @@ def capabilities(inputs: Inputs, identity: Identity) -> list[Step]:
         )
     kept = mask(table.keep)
     passed = kept if table.ambient else 0
-    op = SetCapabilities(bounding=kept, permitted=kept, inheritable=passed, ambient=passed)
+    op = SetCapabilities(permitted=kept, inheritable=passed, ambient=passed)
     return [Step(op, ("capabilities", "keep"))]

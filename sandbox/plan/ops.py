@@ -427,22 +427,21 @@ class NewSession(Op, frozen=True, kw_only=True):
 
 
 class SetCapabilities(Op, frozen=True, kw_only=True):
-    """All five capability sets, as bit masks; effective is permitted."""
+    """The capability sets but the bounding one, as bit masks; effective is permitted."""
 
     KIND = 31
-    bounding: int
     permitted: int
     inheritable: int
     ambient: int
 
     def describe(self) -> str:
-        kept = [name for bit, name in enumerate(CAPABILITY_NAMES) if self.bounding >> bit & 1]
+        kept = [name for bit, name in enumerate(CAPABILITY_NAMES) if self.permitted >> bit & 1]
         if not kept:
-            return "give up every capability for good"
+            return "give up every capability"
         return (
             f"keep {', '.join(kept)}"
             + (" (ambient)" if self.ambient else "")
-            + "; give up every other capability for good"
+            + "; give up every other capability"
         )
 
 
@@ -600,6 +599,17 @@ class SkipFeature(Op, frozen=True, kw_only=True):
 
     def describe(self) -> str:
         return f"NOT ENFORCED on this host: {self.feature}"
+
+
+class LimitCapabilities(Op, frozen=True, kw_only=True):
+    """The bounding set, as a bit mask."""
+
+    KIND = 46
+    bounding: int
+
+    def describe(self) -> str:
+        kept = [name for bit, name in enumerate(CAPABILITY_NAMES) if self.bounding >> bit & 1]
+        return f"no program can gain a capability{' but ' + ', '.join(kept) if kept else ''}"
 
 
 def _map_words(text: str) -> str:

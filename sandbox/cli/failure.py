@@ -1,0 +1,50 @@
+"""What the native launcher says when a launch fails: the numbers in, an error with its place out."""
+
+import os
+from collections.abc import Callable
+
+import click
+
+from sandbox.errors import SandboxError, SetupError
+from sandbox.plan import codec
+from sandbox.plan.record import FileStamp, Plan
+from sandbox.process.failure import setup_error
+from sandbox.process.launch import Failure
+from sandbox.profile.resolved import KeyPath, Origin, key_text
+
+
+def explain(
+    plan: Plan, failure: Failure, command: str, locate: Callable[[KeyPath], Origin | None]
+) -> SetupError:
+    """The error for a failed launch, with the profile's line that asked for what failed."""
+    key = plan.origins[failure.op]
+    place = locate(key) if key else None
+    parts = [str(place) if place else "", key_text(key)]
+    return setup_error(plan, failure, command=command, origin=": ".join(filter(None, parts)))
+
+
+@click.command(hidden=True)
+@click.argument("plan_fd", type=int)
+@click.argument("stage", type=int)
+@click.argument("op", type=int)
+@click.argument("error", type=int)
+@click.argument("detail", type=int)
+@click.argument("words", nargs=-1, type=click.UNPROCESSED)
+def command(
+    plan_fd: int, stage: int, op: int, error: int, detail: int, words: tuple[str, ...]
+) -> int:
+    """Explain a failed launch."""
+    plan = codec.decode(os.pread(plan_fd, codec.MAX_SIZE, 0))
+    failure = Failure(stage, op, error, detail)
+    raise explain(plan, failure, words[0] if words else "", _locator(plan))
+
+
+def _locator(plan: Plan) -> Callable[[KeyPath], Origin | None]:
+    """Finds lines in the profile that the plan was made from, as it is now."""
+    from sandbox.profile.load import load
+
+    profile = next((s.path for s in plan.stamps if isinstance(s, FileStamp)), "")
+    try:
+        return load(profile, cwd=os.getcwd(), environ=dict(os.environ)).origin
+    except (SandboxError, OSError):
+        return lambda _key: Origin(profile, 0, 0) if profile else None

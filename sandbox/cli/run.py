@@ -1,0 +1,149 @@
+"""`sbx run`: a command in the sandbox that a profile describes.
+
+The native launcher runs a cached plan by itself and comes here for everything else: no plan yet,
+a stale one, a terminal of the sandbox's own.
+"""
+
+import os
+from collections.abc import Sequence
+from typing import Final
+
+import click
+
+from sandbox.cli import output
+from sandbox.cli.arguments import PROFILE
+from sandbox.cli.failure import explain
+from sandbox.errors import EXIT_SIGNAL_BASE, SandboxError
+from sandbox.plan.record import Plan, PlanFlag
+from sandbox.profile.resolved import Overrides, ResolvedProfile
+
+LAUNCHER_VARIABLE: Final = "SBX_LAUNCHER"
+
+
+@click.command(context_settings={"allow_interspersed_args": False})
+@click.option(
+    "--profile", "-p", required=True, type=PROFILE, help="A file, or the name of a shipped profile."
+)
+@click.option(
+    "--set",
+    "variables",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Give a variable of the profile's [vars] another value.",
+)
+@click.option("--timing", is_flag=True, help="Print where the launch spent its time.")
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[--] [COMMAND...]")
+def command(profile: str, variables: tuple[str, ...], timing: bool, words: tuple[str, ...]) -> int:
+    """Run COMMAND, or the profile's own, in the sandbox that the profile describes.
+
+    The exit status is the command's; 128 and the signal's number if one ended it; 125 if sbx
+    itself failed, 126 if the command can't be executed, 127 if there is none.
+    """
+    from sandbox.host import probe
+    from sandbox.plan import codec
+    from sandbox.plan.compile import compile as compile_plan
+    from sandbox.profile.load import load
+
+    environ = dict(os.environ)
+    launcher = environ.pop(LAUNCHER_VARIABLE, "") or _launcher()
+    resolved = load(
+        profile,
+        cwd=os.getcwd(),
+        environ=environ,
+        overrides=Overrides(vars=dict(map(_assignment, variables))),
+    )
+    if not words and not resolved.profile.process.command:
+        raise SandboxError(
+            "there is no command to run",
+            hint="name one: sbx run --profile ... -- COMMAND, or set process.command",
+            origin=resolved.files[0],
+        )
+    plan = compile_plan(resolved, probe())
+    for feature in plan.not_enforced:
+        output.warn(f"not enforced on this host, and optional: {feature}")
+    data = codec.encode(plan)
+    if not variables:
+        _keep(data, plan, profile)
+    streams = _terminal(plan)
+    if streams and not timing:
+        return _run_with_terminal(data, plan, resolved, words, environ, streams)
+    return _hand_over(launcher, data, words, environ, timing=timing)
+
+
+def _assignment(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise SandboxError(f"--set: '{text}' is not NAME=VALUE")
+    return name, value
+
+
+def _keep(data: bytes, plan: Plan, profile: str) -> None:
+    """The next launch needs no Python; one that can't be kept is only slower."""
+    from sandbox.plan import cache
+
+    reason = cache.store(data, plan, profile, cwd=os.getcwd(), environ=os.environ)
+    if reason:
+        output.warn(f"the compiled plan is not kept, so each launch compiles it anew: {reason}")
+
+
+def _terminal(plan: Plan) -> int:
+    """The standard streams that become the sandbox's own terminal, as bits."""
+    from sandbox.process.terminal import streams_on_terminal
+
+    streams = streams_on_terminal()
+    if plan.flags & PlanFlag.TERMINAL_ALWAYS and not streams:
+        raise SandboxError(
+            'process.terminal = "always", but none of the standard streams is a terminal',
+            hint='run sbx from a terminal, or set process.terminal = "auto"',
+        )
+    wanted = plan.flags & (PlanFlag.TERMINAL_AUTO | PlanFlag.TERMINAL_ALWAYS)
+    return streams if wanted and (streams & 1 or plan.flags & PlanFlag.TERMINAL_ALWAYS) else 0
+
+
+def _run_with_terminal(
+    data: bytes,
+    plan: Plan,
+    resolved: ResolvedProfile,
+    words: Sequence[str],
+    environ: dict[str, str],
+    streams: int,
+) -> int:
+    from sandbox.process.launch import LaunchFailedError, start
+    from sandbox.process.terminal import attend
+
+    try:
+        child = start(data, argv=words, environ=environ, terminal=streams)
+        try:
+            status = attend(child, streams)
+        finally:
+            child.close()
+    except LaunchFailedError as failed:
+        raise explain(plan, failed.failure, words[0] if words else "", resolved.origin) from None
+    if os.WIFSIGNALED(status):
+        return EXIT_SIGNAL_BASE + os.WTERMSIG(status)
+    return os.waitstatus_to_exitcode(status)
+
+
+def _launcher() -> str:
+    """The native program, where sbx was started without it."""
+    import sysconfig
+
+    return os.path.join(sysconfig.get_path("scripts"), "sbx")
+
+
+def _hand_over(
+    launcher: str, data: bytes, words: Sequence[str], environ: dict[str, str], *, timing: bool
+) -> int:
+    """This process becomes the launcher: a supervisor that waits needs no interpreter."""
+    fd = os.memfd_create("sbx-plan", 0)
+    os.set_inheritable(fd, True)
+    os.write(fd, data)
+    options = ["--timing"] if timing else []
+    arguments = [launcher, "run", "--plan-fd", str(fd), *options, "--", *words]
+    try:
+        os.execve(launcher, arguments, environ)
+    except OSError as error:
+        raise SandboxError(
+            f"the launcher {launcher} can't be run: {error.strerror}",
+            hint="install sbx anew with pip; it belongs beside Python's scripts",
+        ) from None

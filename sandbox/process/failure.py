@@ -1,0 +1,190 @@
+"""What a failed launch means, in words: the executor gives numbers only."""
+
+import errno
+import os
+from typing import Final, NamedTuple
+
+from sandbox.errors import (
+    EXIT_NOT_EXECUTABLE,
+    EXIT_NOT_FOUND,
+    EXIT_SANDBOX,
+    SetupError,
+)
+from sandbox.plan import ops
+from sandbox.plan.record import Op, Plan
+from sandbox.process.launch import Failure
+
+DETAIL_INTERPRETER: Final = 1
+DETAIL_NOT_FOUND: Final = 2
+DETAIL_NOT_A_DEVICE: Final = 3
+DETAIL_MOUNT_POINT: Final = 4
+STAGE_CLONE: Final = 2
+
+DOCTOR: Final = "'sbx doctor' says what this host lacks and the command that mends it"
+STREAMS: Final = ("standard input", "standard output", "standard error")
+
+
+class Words(NamedTuple):
+    """A failure for a person."""
+
+    reason: str
+    hint: str = ""
+    exit_code: int = EXIT_SANDBOX
+
+
+def setup_error(plan: Plan, failure: Failure, *, command: str = "", origin: str = "") -> SetupError:
+    """The error to show for a launch that failed.
+
+    `command` is the program that the caller asked for, if not the plan's own; `origin` the
+    profile's line behind the op, as in `app.toml:12`.
+    """
+    op = plan.ops[failure.op]
+    words = _words(op, failure, command)
+    return SetupError(words.reason, hint=words.hint, origin=origin, exit_code=words.exit_code)
+
+
+def _words(op: Op, failure: Failure, command: str) -> Words:
+    if isinstance(op, ops.Execute):
+        return _execute(command or op.argv[0], failure)
+    if failure.stage == STAGE_CLONE:
+        return _clone(failure.error)
+    found = _by_op(op, failure) or _by_error(op, failure.error)
+    return found or Words(f"{_lower(op.describe())}: {os.strerror(failure.error)}", DOCTOR)
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:]
+
+
+def _execute(command: str, failure: Failure) -> Words:
+    if failure.detail == DETAIL_INTERPRETER:
+        return Words(
+            f"'{command}' is there, but its interpreter or dynamic loader is not",
+            "look at its first line (or 'readelf -l'), and grant that file with filesystem.execute",
+            EXIT_NOT_EXECUTABLE,
+        )
+    if failure.detail == DETAIL_NOT_FOUND or failure.error in (errno.ENOENT, errno.ENOTDIR):
+        hint = "the sandbox has what filesystem.execute grants"
+        if "/" not in command:
+            hint += "; it was searched in the PATH of [environment]"
+        return Words(f"there is no command '{command}' in the sandbox", hint, EXIT_NOT_FOUND)
+    reasons = {
+        errno.EACCES: (
+            f"'{command}' may not be executed",
+            "grant its directory with filesystem.execute, and check its mode with 'ls -l'",
+        ),
+        errno.EPERM: (
+            f"'{command}' may not be executed",
+            "check the profile's [seccomp] and [landlock]",
+        ),
+        errno.ENOEXEC: (
+            f"'{command}' is not a program that this machine can run",
+            "a script needs '#!' and an interpreter as its first line; 'file' tells a program's machine",
+        ),
+        errno.E2BIG: (
+            "the command line and environment are too long",
+            "pass less in [environment]",
+        ),
+        errno.ENOSYS: (
+            "the system call filter refuses execve",
+            "add 'execve' to seccomp.allow",
+        ),
+    }
+    reason, hint = reasons.get(failure.error, (f"'{command}': {os.strerror(failure.error)}", ""))
+    return Words(reason, hint, EXIT_NOT_EXECUTABLE)
+
+
+def _clone(error: int) -> Words:
+    reasons = {
+        errno.EPERM: "this host doesn't let this user make a user namespace",
+        errno.EACCES: "this host doesn't let this user make a user namespace",
+        errno.ENOSPC: "no more namespaces may be made (a limit in /proc/sys/user, or 32 levels deep)",
+        errno.EUSERS: "user namespaces are nested too deeply",
+        errno.ENOSYS: "clone3 is refused: the kernel is older than 5.3, or a container's filter is in the way",
+        errno.EINVAL: "the kernel lacks one of the namespaces that the profile asks for",
+        errno.EAGAIN: "no more processes may be started (RLIMIT_NPROC or pids.max)",
+        errno.ENOMEM: "the kernel has no memory for another sandbox",
+    }
+    return Words(f"the sandbox can't be made: {reasons.get(error, os.strerror(error))}", DOCTOR)
+
+
+def _by_op(op: Op, failure: Failure) -> Words | None:
+    error = failure.error
+    if failure.detail == DETAIL_MOUNT_POINT:
+        target = str(getattr(op, "target", "") or getattr(op, "path", ""))
+        return Words(
+            f"there is no '{target}' in the root to mount on, and nothing is made on the host",
+            "create it, or grant fewer directories than '/' so that the root is assembled on a tmpfs",
+        )
+    if isinstance(op, ops.BindMount | ops.MountRootTree | ops.BindDevice):
+        return _source(op.source, failure)
+    if isinstance(op, ops.CheckDescriptors):
+        return Words(
+            f"{STREAMS[failure.detail]} is a directory", "redirect it to a file or /dev/null"
+        )
+    if isinstance(op, ops.KeepDescriptor) and error == errno.EBADF:
+        return Words(
+            f"descriptor {op.number} is declared, but not open",
+            f"open it: sbx run ... {op.number}<FILE",
+        )
+    if isinstance(op, ops.ChangeDirectory):
+        return Words(
+            f"the working directory '{op.path}': {os.strerror(error)}",
+            "grant it with filesystem.read, or set process.cwd",
+        )
+    if isinstance(op, ops.MapIds):
+        return Words(
+            f"the id maps were refused: {os.strerror(error)}",
+            "newuidmap needs ranges in /etc/subuid and /etc/subgid: " + DOCTOR,
+        )
+    if isinstance(op, ops.CreateProc) and error == errno.EPERM:
+        return Words(
+            "a fresh /proc is refused: parts of this container's own /proc are masked",
+            'run with an unmasked /proc, or set filesystem.proc = "none"',
+        )
+    return None
+
+
+def _source(source: str, failure: Failure) -> Words:
+    error = failure.error
+    if failure.detail == DETAIL_NOT_A_DEVICE:
+        return Words(f"'{source}' is not the character device it should be", DOCTOR)
+    words = {
+        errno.ENOENT: Words(
+            f"'{source}' does not exist",
+            "create it, or take it out of the profile (mounts may be optional)",
+        ),
+        errno.ENOTDIR: Words(f"'{source}': a part of the path is not a directory"),
+        errno.ELOOP: Words(f"'{source}': symbolic links lead in a circle, or through /proc"),
+        errno.EACCES: Words(
+            f"'{source}' can't be reached by this user", "check the modes of its parents"
+        ),
+        errno.EINVAL: Words(
+            f"'{source}' can't be mounted: its file system doesn't take the attributes asked for "
+            "(an id-mapped mount, or a part of a mount that must stay whole)",
+            "mounts.idmap = false, or mount it recursively",
+        ),
+    }
+    return words.get(error) or _by_errno(error) or Words(f"'{source}': {os.strerror(error)}")
+
+
+def _by_error(op: Op, error: int) -> Words | None:
+    found = _by_errno(error)
+    return found and Words(f"{_lower(op.describe())}: {found.reason}", found.hint)
+
+
+def _by_errno(error: int) -> Words | None:
+    """Errnos that mislead, whichever op they come from."""
+    words = {
+        errno.ENOSPC: Words(
+            "a limit is reached (fs.mount-max, or a tmpfs that is too small)",
+            "raise it: sysctl fs.mount-max, or the size in the profile",
+        ),
+        errno.EMFILE: Words("too many open files", "raise the limit: ulimit -n 65536"),
+        errno.ENFILE: Words("the host has no descriptor left", "raise fs.file-max"),
+        errno.ENOMEM: Words("the kernel has no memory for it"),
+        errno.ENOSYS: Words(
+            "the kernel is too old for it, or a container's filter is in the way", DOCTOR
+        ),
+    }
+    return words.get(error)

@@ -1,0 +1,137 @@
+"""The Python door to the executor: a plan's bytes in, a running sandbox out."""
+
+import contextlib
+import errno
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from sandbox._core import ffi, lib
+
+
+class Failure(NamedTuple):
+    """Where a launch failed, as `struct sbx_failure` says it; `process.failure` has the words."""
+
+    stage: int
+    op: int
+    error: int
+    detail: int
+
+
+class LaunchFailedError(Exception):
+    """The sandbox was not started; nothing of it is left."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure)
+        self.failure = failure
+
+
+class Child:
+    """A sandbox that runs: its first process and the channels to it.
+
+    `terminal` is the master side of its pseudo-terminal, or -1. `close()` gives up the
+    descriptors; the sandbox itself ends with the process that started it, if the plan says so.
+    """
+
+    def __init__(self, launch: Any, child: Any, kept: Sequence[Any]) -> None:
+        self._launch = launch
+        self._child = child
+        self._kept = kept
+
+    @property
+    def pid(self) -> int:
+        """The first process's id, as the supervisor sees it."""
+        return int(self._child.pid)
+
+    @property
+    def pidfd(self) -> int:
+        """Readable when the sandbox has ended."""
+        return int(self._child.pidfd)
+
+    @property
+    def terminal(self) -> int:
+        return int(self._child.terminal_fd)
+
+    def send_signal(self, number: int) -> None:
+        """Sends a signal to the sandbox's first process, which hands it on."""
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self.pidfd, number)
+
+    def reap(self) -> int | None:
+        """The payload's wait status, or None while it lives. Raises LaunchFailedError."""
+        end = ffi.new("struct sbx_exit *")
+        error = lib.sbx_reap(self._launch, self._child, end)
+        if error == -errno.EAGAIN:
+            return None
+        if error < 0:
+            raise OSError(-error, os.strerror(-error))
+        if end.failure.stage:
+            raise LaunchFailedError(_failure(end.failure))
+        return int(end.status)
+
+    def close(self) -> None:
+        lib.sbx_release(self._child)
+
+
+def start(
+    plan: bytes, *, argv: Sequence[str], environ: Mapping[str, str], terminal: int = 0
+) -> Child:
+    """Starts a sandbox and returns when its program runs.
+
+    `argv` replaces the plan's command unless it is empty; of `environ` the names that the plan
+    passes are taken. `terminal` has bits 0 to 2 for the standard streams that are to be a new
+    pseudo-terminal. Raises LaunchFailedError, and ValueError for bytes that aren't a plan.
+    """
+    kept: list[Any] = [ffi.new("uint64_t[]", (len(plan) + 7) // 8)]
+    ffi.memmove(kept[0], plan, len(plan))
+    opened = ffi.new("struct plan *")
+    if lib.plan_open(kept[0], len(plan), opened) < 0:
+        raise ValueError("not a sound plan")
+    launch = ffi.new("struct sbx_launch *")
+    launch.plan = opened
+    launch.terminal = terminal
+    launch.environment = _strings([f"{k}={v}" for k, v in environ.items()], kept)
+    if argv:
+        launch.argv = _strings(argv, kept)
+    kept.append(opened)
+    child, failure = ffi.new("struct sbx_child *"), ffi.new("struct sbx_failure *")
+    mask = ffi.new("uint64_t *")
+    lib.sbx_block_signals(mask)
+    try:
+        error = lib.sbx_start(launch, child, failure)
+        if error >= 0:
+            error = lib.sbx_await_exec(launch, child, failure)
+            if error < 0:
+                lib.sbx_release(child)
+    finally:
+        lib.sbx_restore_signals(mask[0])
+    if error < 0:
+        raise LaunchFailedError(_failure(failure))
+    return Child(launch, child, kept)
+
+
+def _strings(texts: Sequence[str], kept: list[Any]) -> Any:
+    words = [ffi.new("char[]", os.fsencode(text)) for text in texts]
+    array = ffi.new("char *[]", [*words, ffi.NULL])
+    kept.extend([*words, array])
+    return array
+
+
+def _failure(raw: Any) -> Failure:
+    return Failure(int(raw.stage), int(raw.op), int(raw.error), int(raw.detail))
+
+
+class Mark(NamedTuple):
+    """A moment of a launch: the op that ended (by its index), or one of the supervisor's own."""
+
+    stage: int
+    op: int
+    ns: int
+
+
+def marks_of(data: bytes) -> tuple[Mark, ...]:
+    """The marks in a `struct sbx_timing` as the launcher writes it."""
+    timing = ffi.new("struct sbx_timing *")
+    ffi.memmove(timing, data, min(len(data), ffi.sizeof("struct sbx_timing")))
+    return tuple(Mark(int(m.stage), int(m.op), int(m.ns)) for m in timing.marks[0 : timing.count])
