@@ -1,0 +1,118 @@
+"""What each further read-only bind adds to a launch, from none to 200."""
+
+import argparse
+import os
+import sys
+from typing import Any, Final
+
+from benchmarks import common
+from benchmarks.common import BenchmarkError, Figure, Subject
+from benchmarks.peers import bubblewrap
+
+TRUE: Final = ("/bin/true",)
+COUNTS: Final = (0, 25, 50, 75, 100, 125, 150, 175, 200)
+STRAIGHT: Final = 0.98
+
+
+def subjects_of(sbx: str | None, scratch: str) -> list[Subject]:
+    pairs = []
+    for number in range(max(COUNTS)):
+        pair = [os.path.join(scratch, side, f"{number:03}") for side in ("source", "target")]
+        for path in pair:
+            os.makedirs(path)
+        pairs.append(pair)
+    found = []
+    for count in COUNTS:
+        some = pairs[:count]
+        floor = [word for source, target in some for word in ("-b", source, target)]
+        bwrap = [word for source, target in some for word in ("--ro-bind", source, target)]
+        found.append(Subject(name=f"floor {count}", argv=[common.build("floor"), *floor, *TRUE]))
+        found.append(Subject(name=f"bubblewrap {count}", argv=bubblewrap(TRUE, *bwrap)))
+        if sbx:
+            profile = _profile(scratch, count, some)
+            argv = [sbx, "run", "--profile", profile, "--", *TRUE]
+            found.append(Subject(name=f"sbx {count}", argv=argv))
+    return found
+
+
+def _profile(scratch: str, count: int, pairs: list[list[str]]) -> str:
+    """The benchmark's profile with a bind for each pair."""
+    with open(common.PROFILE, encoding="utf-8") as file:
+        text = file.read()
+    for source, target in pairs:
+        text += f'\n[[mounts]]\ntype = "bind"\nsource = "{source}"\ntarget = "{target}"\n'
+    path = os.path.join(scratch, f"binds-{count}.toml")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+    return path
+
+
+def measure(sbx: str | None, rounds: int) -> dict[str, Any]:
+    with common.scratch_directory() as scratch:
+        bench = common.Bench(subjects_of(sbx, scratch), scratch)
+        try:
+            if bench.absent:
+                raise BenchmarkError(next(f"{name}: {why}" for name, why in bench.absent.items()))
+            results = bench.interleave(rounds, slow_ms=1000)
+        finally:
+            bench.close()
+    lines = {}
+    for tool in ("floor", "sbx", "bubblewrap"):
+        points = {n: results[f"{tool} {n}"].median for n in COUNTS if f"{tool} {n}" in results}
+        if points:
+            slope, start, straight = common.line_fit(points)
+            lines[tool] = {
+                "us per bind": round(slope * 1000, 3),
+                "start ms": round(start, 4),
+                "r squared": round(straight, 5),
+            }
+    return {
+        "benchmark": "binds",
+        "unit": "ms",
+        "facts": common.facts(sbx),
+        "rounds": rounds,
+        "counts": COUNTS,
+        "results": results,
+        "lines": lines,
+        "figures": figures(lines),
+    }
+
+
+def figures(lines: dict[str, dict[str, float]]) -> list[Figure]:
+    if "sbx" not in lines:
+        return []
+    return [
+        Figure(
+            name=f"each extra read-only bind, to {max(COUNTS)}",
+            value=lines["sbx"]["us per bind"],
+            reach=25,
+            unit=" us",
+        ),
+        Figure(
+            name="how straight that line is (R squared)",
+            value=lines["sbx"]["r squared"],
+            reach=STRAIGHT,
+            at_least=True,
+        ),
+    ]
+
+
+def report(content: dict[str, Any]) -> str:
+    counts = [str(count) for count in COUNTS]
+    rows = [("ms with binds", *counts, "us each", "R2")]
+    for tool, line in content["lines"].items():
+        medians = [f"{content['results'][f'{tool} {count}'].median:.2f}" for count in counts]
+        rows.append((tool, *medians, f"{line['us per bind']:.1f}", f"{line['r squared']:.4f}"))
+    return common.table(rows)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    common.add_options(parser)
+    parser.add_argument("--rounds", type=int, default=40)
+    options = parser.parse_args()
+    return common.finish("binds", options, lambda sbx: measure(sbx, options.rounds), report)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,209 @@
+/* The floor: the namespaces and mounts of sbx's benchmark profile and nothing else.
+ *
+ * No filter, no Landlock, no capability work, no init, no rlimits, no checks of paths: what is left is what the kernel
+ * asks for the isolation itself.  Static, no stdio.
+ *
+ *   floor [-b SOURCE TARGET]... COMMAND [ARGUMENT]...
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <net/if.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* From linux/sched.h and linux/mount.h; the numbers are the same on every architecture. */
+#define NEWTIME 0x00000080ull
+#define NEWNS 0x00020000ull
+#define NEWCGROUP 0x02000000ull
+#define NEWUTS 0x04000000ull
+#define NEWIPC 0x08000000ull
+#define NEWUSER 0x10000000ull
+#define NEWPID 0x20000000ull
+#define NEWNET 0x40000000ull
+#define CALL_OPEN_TREE 428
+#define CALL_MOVE_MOUNT 429
+#define CALL_CLONE3 435
+#define CALL_MOUNT_SETATTR 442
+#define CLONE_TREE 1u
+#define FROM_EMPTY_PATH 4u
+#define RECURSIVE 0x8000u
+#define READ_ONLY 1ull
+#define NO_SUID 2ull
+#define NO_DEV 4ull
+#define NO_EXEC 8ull
+#define PRIVATE (1ull << 18)
+
+#define MAX_BINDS 512
+#define FIRST_ID "100000"
+
+static const char *const devices[] = { "null", "zero", "full", "random", "urandom", "tty" };
+static const char *const links[][2] = {
+        { "/proc/self/fd", "dev/fd" },
+        { "/proc/self/fd/0", "dev/stdin" },
+        { "/proc/self/fd/1", "dev/stdout" },
+        { "/proc/self/fd/2", "dev/stderr" },
+        { "pts/ptmx", "dev/ptmx" },
+};
+#define COUNT(a) (sizeof(a) / sizeof *(a))
+
+static void fail(const char *what) {
+        const char *words = strerror(errno);
+        if (write(2, "floor: ", 7) < 0 || write(2, what, strlen(what)) < 0 || write(2, ": ", 2) < 0 ||
+            write(2, words, strlen(words)) < 0 || write(2, "\n", 1) < 0)
+                _exit(124);
+        _exit(125);
+}
+
+static long check(long result, const char *what) {
+        if (result < 0)
+                fail(what);
+        return result;
+}
+
+static void write_file(const char *path, const char *text) {
+        int fd = (int) check(open(path, O_WRONLY | O_CLOEXEC), path);
+        check(write(fd, text, strlen(text)), path);
+        close(fd);
+}
+
+static int clone_tree(const char *path, unsigned recursive, uint64_t attributes) {
+        uint64_t change[4] = { attributes, 0, PRIVATE, 0 };
+        int fd = (int) check(syscall(CALL_OPEN_TREE, AT_FDCWD, path, CLONE_TREE | O_CLOEXEC | recursive), path);
+        check(syscall(CALL_MOUNT_SETATTR, fd, "", AT_EMPTY_PATH | recursive, change, sizeof change), path);
+        return fd;
+}
+
+static void attach(int tree, const char *target) {
+        check(syscall(CALL_MOVE_MOUNT, tree, "", AT_FDCWD, target, FROM_EMPTY_PATH), target);
+        close(tree);
+}
+
+/* The working directory is the new root, the old one is still what "/" means. */
+static void make_devices(void) {
+        char source[32] = "/dev/", target[32] = "dev/";
+        check(mount("tmpfs", "dev", "tmpfs", MS_NOSUID | MS_NOEXEC, "mode=0755"), "/dev");
+        for (size_t i = 0; i < COUNT(devices); i++) {
+                strcpy(source + 5, devices[i]);
+                strcpy(target + 4, devices[i]);
+                check(mknod(target, S_IFREG | 0444, 0), target);
+                attach(clone_tree(source, 0, READ_ONLY | NO_SUID | NO_EXEC), target);
+        }
+        for (size_t i = 0; i < COUNT(links); i++)
+                check(symlink(links[i][0], links[i][1]), links[i][1]);
+        check(mkdir("dev/pts", 0755), "/dev/pts");
+        check(mount("devpts", "dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620"), "/dev/pts");
+        check(mkdir("dev/shm", 01777), "/dev/shm");
+        check(mount("tmpfs", "dev/shm", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=1777"), "/dev/shm");
+}
+
+static void make_root(const char *const (*binds)[2], size_t count) {
+        int root = clone_tree("/", RECURSIVE, READ_ONLY | NO_SUID | NO_DEV);
+        int sources[MAX_BINDS];
+        for (size_t i = 0; i < count; i++)
+                sources[i] = clone_tree(binds[i][0], RECURSIVE, READ_ONLY | NO_SUID | NO_DEV);
+        check(syscall(CALL_MOVE_MOUNT, root, "", AT_FDCWD, "/", FROM_EMPTY_PATH), "attach the root");
+        check(fchdir(root), "enter the root");
+        close(root);
+        make_devices();
+        check(mount("proc", "proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY, NULL), "/proc");
+        check(mount("tmpfs", "tmp", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777"), "/tmp");
+        for (size_t i = 0; i < count; i++)
+                attach(sources[i], binds[i][1] + 1);
+        check(syscall(SYS_pivot_root, ".", "."), "pivot_root");
+        check(umount2(".", MNT_DETACH), "umount the old root");
+}
+
+static void raise_loopback(void) {
+        struct ifreq request = { .ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING };
+        int fd = (int) check(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), "socket");
+        check(ioctl(fd, SIOCSIFFLAGS, &request), "lo up");
+        close(fd);
+}
+
+static void map_own_id(uid_t uid, gid_t gid) {
+        char text[32], digits[12];
+        for (int group = 0; group < 2; group++) {
+                unsigned id = group ? gid : uid;
+                char *p = digits + sizeof digits;
+                *--p = 0;
+                do
+                        *--p = (char) ('0' + id % 10);
+                while ((id /= 10) > 0);
+                strcpy(text, p);
+                strcat(text, " ");
+                strcat(text, p);
+                strcat(text, " 1");
+                if (group)
+                        write_file("/proc/self/setgroups", "deny");
+                write_file(group ? "/proc/self/gid_map" : "/proc/self/uid_map", text);
+        }
+}
+
+static void map_range(pid_t child) {
+        char path[40] = "/proc/", digits[12], *p = digits + sizeof digits;
+        *--p = 0;
+        do
+                *--p = (char) ('0' + child % 10);
+        while ((child /= 10) > 0);
+        strcat(path, p);
+        char *end = path + strlen(path);
+        strcpy(end, "/uid_map");
+        write_file(path, "0 " FIRST_ID " 65536");
+        strcpy(end, "/gid_map");
+        write_file(path, "0 " FIRST_ID " 65536");
+}
+
+int main(int argc, char **argv, char **environment) {
+        static const char *binds[MAX_BINDS][2];
+        size_t count = 0;
+        int at = 1, ready[2], status;
+        char byte = 0;
+        for (; at + 3 < argc && strcmp(argv[at], "-b") == 0 && count < MAX_BINDS; at += 3, count++) {
+                binds[count][0] = argv[at + 1];
+                binds[count][1] = argv[at + 2];
+        }
+        if (at >= argc) {
+                errno = EINVAL;
+                fail("no command");
+        }
+        uid_t uid = getuid();
+        gid_t gid = getgid();
+        check(pipe2(ready, O_CLOEXEC), "pipe");
+        /* struct clone_args of the first version: flags, pidfd, child_tid, parent_tid, exit_signal, stack, its size, tls */
+        uint64_t args[8] = { NEWUSER | NEWNS | NEWPID | NEWNET | NEWIPC | NEWUTS | NEWCGROUP | NEWTIME, 0, 0, 0, SIGCHLD };
+        pid_t child = (pid_t) check(syscall(CALL_CLONE3, args, sizeof args), "clone3");
+        if (child == 0) {
+                if (uid == 0) {
+                        check(read(ready[0], &byte, 1), "wait for the maps");
+                        check(setgroups(0, NULL), "setgroups");
+                        check(setresgid(1000, 1000, 1000), "setresgid");
+                        check(setresuid(1000, 1000, 1000), "setresuid");
+                } else
+                        map_own_id(uid, gid);
+                check(prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0), "death signal");
+                make_root((const char *const(*)[2]) binds, count);
+                raise_loopback();
+                check(sethostname("sandbox", 7), "sethostname");
+                check(setsid(), "setsid");
+                execve(argv[at], argv + at, environment);
+                fail(argv[at]);
+        }
+        if (uid == 0) {
+                map_range(child);
+                check(write(ready[1], &byte, 1), "let the child go on");
+        }
+        check(waitpid(child, &status, 0), "wait");
+        return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
