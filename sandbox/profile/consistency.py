@@ -2,19 +2,18 @@
 
 from collections.abc import Iterator
 
-from sandbox import units
 from sandbox.errors import Problem
-from sandbox.profile.model import Argument, Mount, SeccompRule
+from sandbox.profile.model import Mount
 from sandbox.profile.resolved import KeyPath, ResolvedProfile, key_text
 
 _ONLY_FOR = {
-    "source": "bind",
-    "idmap": "bind",
-    "optional": "bind",
-    "size": "tmpfs",
-    "mode": "tmpfs",
-    "lower": "overlay",
-    "upper": "overlay",
+    "source": ("bind",),
+    "idmap": ("bind",),
+    "optional": ("bind",),
+    "size": ("tmpfs", "overlay"),
+    "mode": ("tmpfs",),
+    "lower": ("overlay",),
+    "upper": ("overlay",),
 }
 
 
@@ -22,7 +21,7 @@ def check_consistency(resolved: ResolvedProfile) -> tuple[Problem, ...]:
     """Statements that contradict each other, or need one that isn't there."""
     problems = [
         resolved.problem(path, reason, hint)
-        for check in (_rootfs, _identity, _targets, _mounts, _rules)
+        for check in (_rootfs, _identity, _targets, _mounts, _arguments)
         for path, reason, hint in check(resolved)
     ]
     return tuple(problems)
@@ -96,9 +95,12 @@ def _mounts(resolved: ResolvedProfile) -> Iterator[tuple[KeyPath, str, str]]:
 
 
 def _mount(mount: Mount, here: KeyPath) -> Iterator[tuple[KeyPath, str, str]]:
-    for key, kind in _ONLY_FOR.items():
-        if getattr(mount, key) and mount.type != kind:
-            yield (*here, key), f"'{key}' is for the type '{kind}', not '{mount.type}'", ""
+    for key, types in _ONLY_FOR.items():
+        if getattr(mount, key) and mount.type not in types:
+            words = " and ".join(f"'{type_}'" for type_ in types)
+            yield (*here, key), f"'{key}' is for the type {words}, not '{mount.type}'", ""
+    if mount.upper and mount.size:
+        yield (*here, "size"), "an overlay with an 'upper' has no 'size' of its own", ""
     if not mount.recursive and mount.type != "bind":
         yield (*here, "recursive"), f"'recursive' is for the type 'bind', not '{mount.type}'", ""
     if mount.type == "bind" and mount.source is None:
@@ -110,33 +112,14 @@ def _mount(mount: Mount, here: KeyPath) -> Iterator[tuple[KeyPath, str, str]]:
         yield (*here, "upper"), "an overlay that isn't writable has no 'upper'", hint
 
 
-def _rules(resolved: ResolvedProfile) -> Iterator[tuple[KeyPath, str, str]]:
+def _arguments(resolved: ResolvedProfile) -> Iterator[tuple[KeyPath, str, str]]:
     for at, rule in enumerate(resolved.profile.seccomp.rules):
-        here = ("seccomp", "rules", at)
-        if rule.errno is not None and rule.action != "deny":
-            yield (*here, "errno"), f"'errno' is for the action 'deny', not '{rule.action}'", ""
-        yield from _arguments(rule, here)
-
-
-def _arguments(rule: SeccompRule, here: KeyPath) -> Iterator[tuple[KeyPath, str, str]]:
-    for at, argument in enumerate(rule.args):
-        place = (*here, "args", at)
-        if argument.op == "in":
-            if not argument.values or argument.value is not None:
-                yield place, "the comparison 'in' needs 'values' and no 'value'", ""
-        elif argument.value is None or argument.values:
-            yield place, f"the comparison '{argument.op}' needs 'value' and no 'values'", ""
-        if (argument.mask is not None) != (argument.op == "masked-eq"):
-            yield place, "'mask' and the comparison 'masked-eq' need each other", ""
-        yield from _range(argument, place)
-
-
-def _range(argument: Argument, place: KeyPath) -> Iterator[tuple[KeyPath, str, str]]:
-    numbers = [argument.value, argument.mask, *argument.values]
-    for number in numbers:
-        if number is not None and not -(2 ** (argument.width - 1)) <= number < 2**argument.width:
-            yield place, f"{number} doesn't fit into {argument.width} bits", ""
-    if argument.op == "masked-eq" and argument.value is not None and argument.mask is not None:
-        bits = units.UNLIMITED >> (64 - argument.width)
-        if argument.value & ~argument.mask & bits:
-            yield place, "'value' has bits that 'mask' leaves out, so it never matches", ""
+        for index, argument in enumerate(rule.args):
+            place = ("seccomp", "rules", at, "args", index)
+            if argument.op == "in":
+                if not argument.values or argument.value is not None:
+                    yield place, "the comparison 'in' needs 'values' and no 'value'", ""
+            elif argument.value is None or argument.values:
+                yield place, f"the comparison '{argument.op}' needs 'value' and no 'values'", ""
+            if (argument.mask is not None) != (argument.op == "masked-eq"):
+                yield place, "'mask' and the comparison 'masked-eq' need each other", ""

@@ -89,7 +89,7 @@ class Mount(Table, frozen=True, kw_only=True):
     ]
     target: Annotated[Path, Meta(description="Where it appears inside. One mount for each target.")]
     source: Annotated[Path | None, Meta(description="The host's path, for 'bind'.")] = None
-    writable: Annotated[bool, Meta(description="May be written to.")] = False
+    writable: Annotated[bool, Meta(description="May be written to; a 'tmpfs' always may.")] = False
     execute: Annotated[bool, Meta(description="Its files may be executed.")] = False
     recursive: Annotated[
         bool, Meta(description="'bind' takes along what is mounted below the source.")
@@ -99,7 +99,12 @@ class Mount(Table, frozen=True, kw_only=True):
         Meta(description="Files of the caller's id appear as the payload's (id-mapped mount)."),
     ] = False
     optional: Annotated[bool, Meta(description="Left out if the source doesn't exist.")] = False
-    size: Annotated[Size | None, Meta(description="How much a 'tmpfs' can hold.")] = None
+    size: Annotated[
+        Size | None,
+        Meta(
+            description="How much a 'tmpfs', or an 'overlay' without 'upper', can hold; 64M if left out."
+        ),
+    ] = None
     mode: Annotated[
         Mode | None, Meta(description="Permission bits of the top directory of a 'tmpfs'.")
     ] = None

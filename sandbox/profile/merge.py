@@ -95,7 +95,7 @@ def merge(statements: Statements, graph: Graph) -> Merged:
     problems: list[Problem] = []
     lists: dict[KeyPath, list[tuple[Any, Statement]]] = {}
     # A list that is stated empty still replaces a default; members, put in later, replace it.
-    for (path, member), stated in statements.items():
+    for (path, member), stated in sorted(statements.items(), key=_unit_order):
         winners = topmost(stated, graph)
         first = winners[0]
         others = (statement for statement in winners if statement.value != first.value)
@@ -111,6 +111,11 @@ def merge(statements: Statements, graph: Graph) -> Merged:
         for index, (_, statement) in enumerate(members):
             trace[*path, index] = statement
     return Merged(data, trace, tuple(problems))
+
+
+def _unit_order(item: tuple[Unit, object]) -> tuple[KeyPath, str]:
+    (path, member), _ = item
+    return path, member or ""
 
 
 def _order(member: str, value: Any) -> tuple[int, str]:

@@ -1,6 +1,6 @@
 """A profile with everything that it extends merged in, and where each statement stands."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple, TypeAlias
 
 import msgspec
@@ -75,6 +75,10 @@ class ResolvedProfile(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         """A problem with the statement at `path`, placed where its file states it."""
         return self.report(path, reason, hint)
 
+    def placed(self, problems: Iterable[Problem]) -> tuple[Problem, ...]:
+        """Problems with keys of the merged profile, placed where the files state them."""
+        return tuple(self.report(key_path(p.key), p.reason, p.hint) for p in problems)
+
 
 def key_text(path: KeyPath) -> str:
     """A key path as a person writes it: `filesystem.read[2]`."""
@@ -87,6 +91,23 @@ def key_text(path: KeyPath) -> str:
         plain = part if bare.isalnum() and bare.isascii() else quoted(part)
         text += f".{plain}" if text else plain
     return text
+
+
+def key_path(text: str) -> KeyPath:
+    """What `key_text` wrote, taken apart again. Raises ValueError for anything else."""
+    path: list[str | int] = []
+    while text:
+        if text.startswith("["):
+            index, _, text = text[1:].partition("]")
+            path.append(int(index))
+        elif text.startswith(('"', '."')):
+            raise ValueError("a quoted key is only for people")
+        else:
+            text = text.removeprefix(".")
+            end = min((at for at in (text.find("."), text.find("[")) if at >= 0), default=len(text))
+            path.append(text[:end])
+            text = text[end:]
+    return tuple(path)
 
 
 def quoted(text: str) -> str:

@@ -1,0 +1,19 @@
+"""`sbx schema`: the JSON Schema of profiles."""
+
+import click
+
+
+@click.command(short_help="Print the JSON Schema of profiles, for editors.")
+def command() -> None:
+    """Print the JSON Schema of profiles.
+
+    An editor with a TOML plugin (Even Better TOML, or taplo's language server) completes and checks
+    keys once a profile's first line names the schema:
+
+    \b
+    sbx schema > sbx.schema.json
+    #:schema ./sbx.schema.json
+    """  # noqa: D301 - click takes the backspace as "leave these lines as they are"
+    from sandbox.profile.schema import schema_text
+
+    click.echo(schema_text(), nl=False)
