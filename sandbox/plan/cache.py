@@ -1,0 +1,195 @@
+"""Compiled plans, kept so that the native launcher can start without Python.
+
+`csrc/cache.c` is the reader: names, places and what makes a plan stale must be the same there.
+"""
+
+import contextlib
+import errno
+import os
+import secrets
+import stat
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+import msgspec
+
+from sandbox.plan import codec
+from sandbox.plan.record import FileStamp, Plan, PlanFlag, Watched
+
+# A file's times come from a clock that is up to one tick behind (CONFIG_HZ=100).
+TICK_NS: Final = 12_000_000
+# Each working directory and each profile has its own plan: beyond this many, old ones go.
+MAX_PLANS: Final = 256
+
+_OF_ROOT: Final = "/var/cache/sbx"
+_PACKAGE: Final = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_DIRECTORY_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_NEW_FILE_FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class _NotKeptError(Exception):
+    """The plan can't be kept; why."""
+
+
+def cache_dir(environ: Mapping[str, str], uid: int) -> str | None:
+    """Where the plans of this user lie; None where nothing says which directory that is."""
+    if uid == 0:
+        return _OF_ROOT
+    base = environ.get("XDG_CACHE_HOME", "")
+    if base.startswith("/"):
+        return f"{base}/sbx"
+    home = environ.get("HOME", "")
+    return f"{home}/.cache/sbx" if home.startswith("/") else None
+
+
+def key(profile: str, cwd: str, *, for_cwd: bool) -> str:
+    """What the command line names, without looking at the file system.
+
+    The stamps in the plan tell whether it is still the same profile.
+    """
+    if "/" in profile or profile.endswith(".toml"):
+        joined = profile if profile.startswith("/") else f"{cwd.rstrip('/')}/{profile}"
+        text = f"path:{joined}"
+    else:
+        text = f"name:{profile}"
+    return f"{text}\0cwd:{cwd}" if for_cwd else text
+
+
+def file_name(text: str) -> str:
+    """The name of the file for a key."""
+    return f"{codec.checksum(os.fsencode(text)):016x}"
+
+
+def store(
+    plan: Plan, *, profile: str, cwd: str, environ: Mapping[str, str], started_ns: int
+) -> str:
+    """Keep the plan for the next launch; the reason if that isn't possible, else nothing.
+
+    `profile` is what the command line says, and nothing else of the command line may have
+    changed the plan. `started_ns` is a time (of time.time_ns) before the first of the plan's
+    files was read. Not to be able to keep a plan is no error: every launch works without.
+    """
+    try:
+        content = codec.encode(stamped(plan, started_ns))
+        directory = _open_directory(cache_dir(environ, os.geteuid()))
+    except (_NotKeptError, codec.BadPlanError) as error:
+        return str(error)
+    except OSError as error:
+        return f"{error.filename}: {error.strerror}"
+    try:
+        text = key(profile, cwd, for_cwd=bool(plan.flags & PlanFlag.FOR_CWD))
+        _replace(directory, file_name(text), content)
+    except OSError as error:
+        return f"the plan could not be written: {error.strerror}"
+    finally:
+        os.close(directory)
+    return ""
+
+
+def stamped(plan: Plan, started_ns: int) -> Plan:
+    """The plan with the state of every file that it depends on."""
+    watched = [*plan.watched, *(Watched(path, follow=True) for path in _own_files())]
+    stamps = [*plan.stamps, *(_stamp(item) for item in watched)]
+    for stamp in stamps:
+        if isinstance(stamp, FileStamp) and stamp.ctime_ns > started_ns - TICK_NS:
+            raise _NotKeptError(f"{stamp.path} has changed just now")
+    return msgspec.structs.replace(plan, stamps=tuple(stamps), watched=())
+
+
+def _stamp(item: Watched) -> FileStamp:
+    try:
+        state = os.stat(item.path, follow_symlinks=item.follow)
+    except (FileNotFoundError, NotADirectoryError):
+        return FileStamp(
+            path=item.path,
+            follow=int(item.follow),
+            exists=0,
+            device=0,
+            inode=0,
+            size=0,
+            mtime_ns=0,
+            ctime_ns=0,
+        )
+    return FileStamp(
+        path=item.path,
+        follow=int(item.follow),
+        exists=1,
+        device=state.st_dev,
+        inode=state.st_ino,
+        size=state.st_size,
+        mtime_ns=state.st_mtime_ns,
+        ctime_ns=state.st_ctime_ns,
+    )
+
+
+def _own_files() -> Iterator[str]:
+    """What tells that sbx itself is another one, although its version is the same.
+
+    An installer replaces all files together, so one stands for them; in a source tree each is
+    edited alone.
+    """
+    if {"site-packages", "dist-packages"} & set(_PACKAGE.split("/")):
+        yield f"{_PACKAGE}/plan/compile.py"
+        return
+    yield f"{_PACKAGE}/host.py"
+    yield f"{_PACKAGE}/units.py"
+    for part in ("plan", "profile"):
+        for name in sorted(os.listdir(f"{_PACKAGE}/{part}")):
+            if name.endswith(".py"):
+                yield f"{_PACKAGE}/{part}/{name}"
+
+
+def _open_directory(path: str | None) -> int:
+    """A descriptor of the directory, made if it is missing; only one that is the user's alone."""
+    if path is None:
+        raise _NotKeptError("neither XDG_CACHE_HOME nor HOME is an absolute path")
+    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(path, 0o700)
+    try:
+        directory = os.open(path, _DIRECTORY_FLAGS)
+    except OSError as error:
+        if error.errno in {errno.ELOOP, errno.ENOTDIR}:
+            raise _NotKeptError(f"{path} isn't a directory") from error
+        raise
+    state = os.fstat(directory)
+    if state.st_uid != os.geteuid() or stat.S_IMODE(state.st_mode) != 0o700:
+        os.close(directory)
+        raise _NotKeptError(f"{path} must be the user's own, with mode 0700")
+    return directory
+
+
+def _replace(directory: int, name: str, content: bytes) -> None:
+    """Whole or not at all: readers see the old file until the new one is complete."""
+    temporary = f".{name}.{secrets.token_hex(8)}"
+    _make_room(directory)
+    file = os.open(temporary, _NEW_FILE_FLAGS, 0o600, dir_fd=directory)
+    try:
+        try:
+            rest = memoryview(content)
+            while rest:
+                rest = rest[os.write(file, rest) :]
+        finally:
+            os.close(file)
+        os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+    except BaseException:
+        os.unlink(temporary, dir_fd=directory)
+        raise
+
+
+def _make_room(directory: int) -> None:
+    """Past the limit the older half goes, with whatever a killed writer left."""
+    names = os.listdir(directory)
+    if len(names) < MAX_PLANS:
+        return
+    ages = []
+    for name in names:
+        try:
+            ages.append((os.stat(name, dir_fd=directory, follow_symlinks=False).st_mtime_ns, name))
+        except FileNotFoundError:  # another writer makes room as well
+            continue
+    for _, name in sorted(ages)[: MAX_PLANS // 2]:
+        try:
+            os.unlink(name, dir_fd=directory)
+        except (FileNotFoundError, IsADirectoryError):
+            continue
