@@ -165,6 +165,8 @@ class BuildCore(build_ext):
         ext.depends = [*ext.depends, *HEADERS]
         ext.define_macros.append(("Py_LIMITED_API", LIMITED_API[1]))
         ext.extra_compile_args += [*COMPILE_FLAGS, *compile_flags(self.distribution.get_version())]
+        # cffi before 2.1 leaves these to Python.h, whose limited API no longer includes them.
+        ext.extra_compile_args += ["-include", "stdlib.h", "-include", "string.h"]
         ext.extra_link_args += LINK_FLAGS
         super().build_extension(ext)
 
