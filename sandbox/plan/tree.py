@@ -289,8 +289,8 @@ class _Builder:
         for path in sorted(self.nodes, key=depth):
             node = self.nodes[path]
             above = _above(kept, path)
-            if above is not None and above.kind == Kind.LINK:
-                continue
+            if node.kind == Kind.LINK and above is None and self.root is not None:
+                continue  # the tree has it
             if node.kind in {Kind.DENY, Kind.MASK} and not self._is_visible(above):
                 continue
             if node.kind == Kind.HOST and self._is_shown(node, above):
