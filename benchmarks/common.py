@@ -347,6 +347,8 @@ def facts(sbx: str | None) -> dict[str, Any]:
 
 
 def _version(command: list[str]) -> str:
+    if os.geteuid() == 0:
+        command = [*OWN_MOUNTS, *command]  # firejail mounts things even for this
     done = subprocess.run(
         command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
     )

@@ -56,6 +56,7 @@ static const char *const links[][2] = {
         { "/proc/self/fd/2", "dev/stderr" },
         { "pts/ptmx", "dev/ptmx" },
 };
+static const char *const covered[] = { "acpi", "interrupts", "key-users", "keys", "latency_stats", "scsi" };
 #define COUNT(a) (sizeof(a) / sizeof *(a))
 
 static void fail(const char *what) {
@@ -108,8 +109,25 @@ static void make_devices(void) {
         check(mount("tmpfs", "dev/shm", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=1777"), "/dev/shm");
 }
 
+/* Empty read-only mounts over what a payload has no use for; their source hangs in the old root and goes with it. */
+static void cover_proc(void) {
+        char target[32] = "proc/";
+        struct stat st;
+        check(mount("tmpfs", "/proc", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0755"), "staging");
+        check(mkdir("/proc/directory", 0555), "an empty directory");
+        check(mknod("/proc/file", S_IFREG | 0444, 0), "an empty file");
+        for (size_t i = 0; i < COUNT(covered); i++) {
+                strcpy(target + 5, covered[i]);
+                if (lstat(target, &st) < 0)
+                        continue;
+                const char *source = S_ISDIR(st.st_mode) ? "/proc/directory" : "/proc/file";
+                attach(clone_tree(source, 0, READ_ONLY | NO_SUID | NO_DEV | NO_EXEC), target);
+        }
+}
+
 static void make_root(const char *const (*binds)[2], size_t count) {
         int root = clone_tree("/", RECURSIVE, READ_ONLY | NO_SUID | NO_DEV);
+        uint64_t sealed[4] = { READ_ONLY, 0, 0, 0 };
         int sources[MAX_BINDS];
         for (size_t i = 0; i < count; i++)
                 sources[i] = clone_tree(binds[i][0], RECURSIVE, READ_ONLY | NO_SUID | NO_DEV);
@@ -118,7 +136,9 @@ static void make_root(const char *const (*binds)[2], size_t count) {
         close(root);
         make_devices();
         check(mount("proc", "proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY, NULL), "/proc");
-        check(mount("tmpfs", "tmp", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777"), "/tmp");
+        cover_proc();
+        check(mount("tmpfs", "tmp", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=1777"), "/tmp");
+        check(syscall(CALL_MOUNT_SETATTR, AT_FDCWD, "dev", 0, sealed, sizeof sealed), "seal /dev");
         for (size_t i = 0; i < count; i++)
                 attach(sources[i], binds[i][1] + 1);
         check(syscall(SYS_pivot_root, ".", "."), "pivot_root");

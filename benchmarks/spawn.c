@@ -7,11 +7,12 @@
  *   run INDEX                        ->  NANOSECONDS STATUS
  *   rate INDEX WORKERS MILLISECONDS  ->  LAUNCHES NANOSECONDS STATUS
  *
- * NANOSECONDS run from before the vfork until the command is reaped; STATUS is that of wait(2), 0 when all went well.
+ * NANOSECONDS run from before posix_spawn until the command is reaped; STATUS is that of wait(2), 0 when all went well.
  * Commands get /dev/null for standard input and output, and the standard error of spawn.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <spawn.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,13 +42,10 @@ static int64_t now(void) {
 
 static int launch(char **argv) {
         int status;
-        pid_t pid = vfork();
-        if (pid < 0)
-                fail("vfork");
-        if (pid == 0) {
-                execve(argv[0], argv, environ);
-                _exit(127);
-        }
+        pid_t pid;
+        errno = posix_spawn(&pid, argv[0], NULL, NULL, argv, environ);
+        if (errno != 0)
+                fail(argv[0]);
         while (waitpid(pid, &status, 0) < 0)
                 if (errno != EINTR)
                         fail("waitpid");
