@@ -92,8 +92,8 @@ def show_service(environment: dict[str, str]) -> None:
 
 
 def show_plan(environment: dict[str, str]) -> None:
-    title("What is enforced: sbx plan --profile app.toml")
-    if subprocess.run([SBX, "plan", "--profile", PROFILE], env=environment, check=False).returncode:
+    title("What is enforced: sbx plan app.toml")
+    if subprocess.run([SBX, "plan", PROFILE], env=environment, check=False).returncode:
         raise DemoError("sbx plan failed")
 
 

@@ -201,6 +201,14 @@ def test_the_package_finds_its_own_profiles(installed: Installed, tree: str) -> 
     assert profile_names(found) == profile_names(os.path.join(tree, "profiles"))
 
 
+def test_an_installed_sbx_runs_a_shipped_profile(installed: Installed, tmp_path: Path) -> None:
+    """Launcher, Python side, extension and profiles fit together, first cold and then warm."""
+    env = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    for _ in ("cold", "warm"):
+        command = [installed.program("sbx"), "run", "--profile", "minimal", "--", "/bin/echo", "hi"]
+        assert succeed(*command, cwd="/", env=env) == "hi\n"
+
+
 def test_the_launcher_alone_says_what_is_missing(installed: Installed, tmp_path: Path) -> None:
     """Copied away from the Python that it belongs to, sbx has an error with a remedy."""
     alone = shutil.copy(installed.program("sbx"), str(tmp_path))
