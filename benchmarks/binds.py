@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from statistics import linear_regression
 from typing import Any, Final
 
 from benchmarks import common
@@ -11,7 +12,8 @@ from benchmarks.peers import bubblewrap
 
 TRUE: Final = ("/bin/true",)
 COUNTS: Final = (0, 25, 50, 75, 100, 125, 150, 175, 200)
-STRAIGHT: Final = 0.98
+MIDDLE: Final = 100
+STRAIGHT: Final = 1.25
 
 
 def subjects_of(sbx: str | None, scratch: str) -> list[Subject]:
@@ -60,12 +62,7 @@ def measure(sbx: str | None, rounds: int) -> dict[str, Any]:
     for tool in ("floor", "sbx", "bubblewrap"):
         points = {n: results[f"{tool} {n}"].median for n in COUNTS if f"{tool} {n}" in results}
         if points:
-            slope, start, straight = common.line_fit(points)
-            lines[tool] = {
-                "us per bind": round(slope * 1000, 3),
-                "start ms": round(start, 4),
-                "r squared": round(straight, 5),
-            }
+            lines[tool] = line_of(points)
     return {
         "benchmark": "binds",
         "unit": "ms",
@@ -75,6 +72,23 @@ def measure(sbx: str | None, rounds: int) -> dict[str, Any]:
         "results": results,
         "lines": lines,
         "figures": figures(lines),
+    }
+
+
+def line_of(points: dict[int, float]) -> dict[str, float]:
+    """The slope of all points, and how much steeper the second half is than the first.
+
+    R squared doesn't tell a line from a parabola here: bubblewrap's 200 binds give 0.97.
+    """
+    slope, start = linear_regression(list(points), list(points.values()))
+    halves = []
+    for inside in (range(MIDDLE + 1), range(MIDDLE, max(COUNTS) + 1)):
+        half = {count: value for count, value in points.items() if count in inside}
+        halves.append(linear_regression(list(half), list(half.values())).slope)
+    return {
+        "us per bind": round(slope * 1000, 3),
+        "start ms": round(start, 4),
+        "second half to first": round(halves[1] / halves[0], 4),
     }
 
 
@@ -89,20 +103,21 @@ def figures(lines: dict[str, dict[str, float]]) -> list[Figure]:
             unit=" us",
         ),
         Figure(
-            name="how straight that line is (R squared)",
-            value=lines["sbx"]["r squared"],
+            name=f"binds {MIDDLE} to {max(COUNTS)} against those before: a straight line",
+            value=lines["sbx"]["second half to first"],
             reach=STRAIGHT,
-            at_least=True,
         ),
     ]
 
 
 def report(content: dict[str, Any]) -> str:
     counts = [str(count) for count in COUNTS]
-    rows = [("ms with binds", *counts, "us each", "R2")]
+    rows = [("ms with binds", *counts, "us each", "2nd/1st")]
     for tool, line in content["lines"].items():
         medians = [f"{content['results'][f'{tool} {count}'].median:.2f}" for count in counts]
-        rows.append((tool, *medians, f"{line['us per bind']:.1f}", f"{line['r squared']:.4f}"))
+        rows.append(
+            (tool, *medians, f"{line['us per bind']:.1f}", f"{line['second half to first']:.2f}")
+        )
     return common.table(rows)
 
 

@@ -77,13 +77,6 @@ def times(samples: Sequence[float]) -> Times:
     )
 
 
-def line_fit(points: Mapping[int, float]) -> tuple[float, float, float]:
-    """Slope, start and the share of the variance that the line explains (R squared)."""
-    xs, ys = list(points), list(points.values())
-    slope, start = statistics.linear_regression(xs, ys)
-    return slope, start, statistics.correlation(xs, ys) ** 2
-
-
 # --- Building -------------------------------------------------------------------------------------
 
 
@@ -247,6 +240,7 @@ class Bench:
         self.index: dict[str, int] = {}
         self.subjects: dict[str, Subject] = {}
         self.absent: dict[str, str] = {}
+        self.first: dict[str, float] = {}
         for place in {subject.place.name: subject.place for subject in subjects}.values():
             here = [subject for subject in subjects if subject.place.name == place.name]
             if not place.available:
@@ -264,8 +258,7 @@ class Bench:
         self.index[subject.name] = index
         self.subjects[subject.name] = subject
         try:
-            for _ in range(3):
-                self.run(subject.name)
+            self.first[subject.name] = min(self.run(subject.name) for _ in range(3))
         except BenchmarkError as error:
             self.absent[subject.name] = str(error)
             del self.subjects[subject.name]
@@ -286,15 +279,15 @@ class Bench:
 
         A subject slower than `slow_ms` takes part in every fifth round only.
         """
-        samples: dict[str, list[float]] = {name: [self.run(name)] for name in self.subjects}
-        slow = {name for name, first in samples.items() if first[0] > slow_ms}
+        samples: dict[str, list[float]] = {name: [] for name in self.subjects}
+        slow = {name for name in self.subjects if self.first[name] > slow_ms}
         dice = random.Random()
         for number in range(rounds):
             order = [name for name in self.subjects if name not in slow or number % 5 == 0]
             dice.shuffle(order)
             for name in order:
                 samples[name].append(self.run(name))
-        return {name: times(values[1:]) for name, values in samples.items()}
+        return {name: times(values) for name, values in samples.items()}
 
     def pid(self, place: Place) -> int:
         return self.spawners[place.name].process.pid
