@@ -1,36 +1,84 @@
 """sbx doctor: what this host can and cannot enforce, and how to mend it."""
 
 import os
+import subprocess
 import sys
+import sysconfig
 import textwrap
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
+from sandbox.errors import SandboxError
+
 if TYPE_CHECKING:
     from sandbox.doctor.diagnosis import Check, Diagnosis
+    from sandbox.host import Host
 
-COLOURS = {"ok": "green", "missing": "yellow", "broken": "red"}
+DEFAULT_PROFILE: Final = "minimal"
+COLOURS: Final = {"ok": "green", "missing": "yellow", "broken": "red"}
 
 
 @click.command(name="doctor")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
-def command(*, as_json: bool) -> None:
+def command(*, as_json: bool) -> int:
     """Try what sandboxes need of this host and say how to mend what fails.
 
     Exits with 0 when the default profile can be enforced, else with 1.
     """
+    from dataclasses import replace
+
     from sandbox.doctor.diagnosis import diagnose
     from sandbox.host import probe
 
     found = diagnose(probe())
+    found = replace(found, checks=(*found.checks, _default_profile(found.host, able=found.ok)))
     if as_json:
         click.echo(_json(found))
     else:
         colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
         click.echo("\n".join(_table(found)), color=colour)
-    sys.exit(0 if found.ok else 1)
+    return 0 if found.ok else 1
+
+
+def _default_profile(host: "Host", *, able: bool) -> "Check":
+    """The shipped default, compiled for this host and, where all else works, run."""
+    from sandbox.doctor.diagnosis import Check
+    from sandbox.plan.compile import compile as compile_plan
+    from sandbox.profile.load import load
+
+    name = f"profile {DEFAULT_PROFILE}"
+    try:
+        profile = load(DEFAULT_PROFILE, cwd="/", environ=os.environ)
+        plan = compile_plan(profile, host)
+    except SandboxError as error:
+        detail = "; ".join(error.lines())
+        return Check(name=name, state="missing", required=True, detail=detail)
+    if not able:
+        return Check(name=name, state="broken", required=True, detail="not tried: see above")
+    gaps = ", ".join(plan.not_enforced)
+    failure = _run_default()
+    if failure:
+        return Check(name=name, state="broken", required=True, detail=failure)
+    detail = f"runs, without {gaps}" if gaps else "runs, with everything enforced"
+    return Check(name=name, state="ok", required=True, detail=detail)
+
+
+def _run_default() -> str:
+    """What sbx says when it can't run a program in the default profile; nothing when it can."""
+    launcher = os.environ.get("SBX_LAUNCHER") or os.path.join(sysconfig.get_path("scripts"), "sbx")
+    words = [launcher, "run", "--profile", DEFAULT_PROFILE, "--", "/bin/true"]
+    try:
+        done = subprocess.run(
+            words, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, cwd="/"
+        )
+    except OSError as error:
+        return f"{launcher} can't be run: {error.strerror}; install sbx anew with pip"
+    if done.returncode == 0:
+        return ""
+    said = [line for line in done.stderr.splitlines() if line.startswith(("sbx: ", "hint: "))]
+    return "; ".join(said) or f"exit status {done.returncode}"
 
 
 def _json(found: "Diagnosis") -> str:

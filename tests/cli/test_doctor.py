@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import pytest
 
-from sandbox.cli.doctor import command
+from sandbox.cli import main
 from sandbox.doctor import diagnosis, remedies
 from sandbox.doctor.child import Outcome
 from sandbox.host import Host, probe
@@ -59,9 +59,7 @@ def _run(writer: int, setup: Callable[[], None], arguments: tuple[str, ...]) -> 
         os.dup2(writer, 2)
         with open(1, "w", encoding="utf-8", closefd=False) as sys.stdout:
             setup()
-            command.main(list(arguments), prog_name="doctor")
-    except SystemExit as ended:
-        status = int(ended.code or 0)
+            status = main(["doctor", *arguments])
     except BaseException as error:  # noqa: BLE001 - the parent shows it as the answer
         os.write(2, repr(error).encode())
     finally:
