@@ -107,6 +107,13 @@ def choices(leaf: Any) -> tuple[str, ...]:
     return tuple(word for arg in get_args(leaf) for word in choices(arg))
 
 
+def takes_numbers(leaf: Any) -> bool:
+    """Whether a leaf's type lets any number through."""
+    if get_origin(leaf) is Literal:
+        return any(isinstance(choice, int) for choice in get_args(leaf))
+    return leaf is int or any(takes_numbers(arg) for arg in get_args(leaf))
+
+
 def expected(shape: Shape) -> str:
     """What a value of this shape is, in words."""
     words = [_leaf_words(shape.leaf)] if shape.leaf is not None else []

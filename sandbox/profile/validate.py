@@ -13,7 +13,7 @@ from sandbox.profile.checks import CHECKS, OF_SEVERAL_TYPES, plain_text
 from sandbox.profile.model import Profile, Table
 from sandbox.profile.names import suggestion
 from sandbox.profile.resolved import KeyPath, key_text
-from sandbox.profile.shapes import Field, Shape, choices, expected, fields
+from sandbox.profile.shapes import Field, Shape, choices, expected, fields, takes_numbers
 from sandbox.profile.source import MAXIMUM_PROBLEMS, SourceFile
 from sandbox.profile.variables import InvalidError, names_in, split
 
@@ -192,8 +192,9 @@ def _refusal(value: Any, shape: Shape, path: KeyPath) -> InvalidError:
         )
     if isinstance(value, str) and words:
         return InvalidError(f"'{value[:64]}' isn't {expected(shape)}", suggestion(value, words))
-    if isinstance(value, int) and not isinstance(value, bool) and "number" in expected(shape):
-        return InvalidError(f"{value} isn't {expected(shape)}")
+    if isinstance(value, int) and not isinstance(value, bool) and takes_numbers(shape.leaf):
+        hint = "another version of sbx may read it" if path == ("schema",) else ""
+        return InvalidError(f"{value} isn't {expected(shape)}", hint)
     quoted = isinstance(value, str) and "text" not in expected(shape)
     hint = "leave out the quotes" if quoted else ""
     return InvalidError(f"expected {expected(shape)}, not {type_words(value)}", hint)

@@ -1,0 +1,157 @@
+"""`${name}` in strings."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.unit.profile.conftest import Load, Problems
+
+from sandbox.profile import Overrides
+from sandbox.profile.variables import Definition, InvalidError, Variables, names_in, split
+
+
+def command(load_text: Load, text: str, **more: object) -> str:
+    return load_text(text, **more).profile.process.command[0]
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    (
+        ("${a}", "x"),
+        ("-${a}${a}-", "-xx-"),
+        ("${b}", "<x>"),
+        ("$$", "$"),
+        ("$${a}", "${a}"),
+        ("$$${a}", "$x"),
+        ("${env:USER}", "alice"),
+        ("${env:NOPE:-d:-e}", "d:-e"),
+        ("${env:EMPTY:-d}", ""),
+        ("${home}", "/home/alice"),
+    ),
+)
+def test_a_variable_stands_for_its_value(load_text: Load, written: str, value: str) -> None:
+    text = f"[vars]\na = 'x'\nb = '<${{a}}>'\n[process]\ncommand = ['{written}']"
+    environ = {"USER": "alice", "HOME": "/home/alice", "EMPTY": ""}
+    assert command(load_text, text, environ=environ) == value
+
+
+def test_values_are_not_expanded_a_second_time(load_text: Load) -> None:
+    text = "[process]\ncommand = ['${env:X}']"
+    assert command(load_text, text, environ={"X": "${home} $ $$"}) == "${home} $ $$"
+
+
+def test_directories_are_those_of_the_caller_and_of_the_file(load_text: Load) -> None:
+    resolved = load_text("[filesystem]\nread = ['${profile_dir}/a', '${cwd}/b']")
+    assert resolved.profile.filesystem.read == (f"{resolved.cwd}/a", f"{resolved.cwd}/b")
+    assert resolved.uses_cwd
+    assert not load_text("[filesystem]\nread = ['${profile_dir}/a']").uses_cwd
+
+
+def test_what_was_looked_up_in_the_environment_is_recorded(load_text: Load) -> None:
+    text = "[process]\ncommand = ['${env:A}', '${env:B:-}', '${home}']"
+    resolved = load_text(text, environ={"A": "1", "HOME": "/h", "C": "2"})
+    assert resolved.environment == {"A": "1", "B": None, "HOME": "/h"}
+
+
+@pytest.mark.parametrize(
+    ("written", "reason", "hint"),
+    (
+        ("$HOME", "'$' without '{'", "a plain $ is written $$"),
+        ("a$", "'$' without '{'", "a plain $ is written $$"),
+        ("${a", "'${' without '}'", "a plain $ is written $$"),
+        ("${}", "there is no variable ''", ""),
+        ("${dat}", "there is no variable 'dat'", "did you mean 'data'?"),
+        ("${USER}", "there is no variable 'USER'", "${env:USER}"),
+        ("${env:NOPE}", "the environment variable NOPE isn't set", "${env:NOPE:-value}"),
+        ("${env:}", "'' isn't the name of an environment variable", ""),
+        ("${home}", "the environment variable HOME isn't set", "HOME"),
+    ),
+)
+def test_what_has_no_value_is_an_error(
+    problems: Problems, written: str, reason: str, hint: str
+) -> None:
+    (problem,) = problems(f"[vars]\ndata = '/d'\n[process]\ncommand = ['{written}']")
+    assert problem.key == "process.command[0]"
+    assert problem.reason == reason
+    assert hint in problem.hint
+
+
+def test_a_home_that_is_no_path_is_an_error(problems: Problems) -> None:
+    (problem,) = problems("[filesystem]\nread = ['${home}/x']", environ={"HOME": "home"})
+    assert problem.reason == "HOME is 'home', which isn't an absolute path"
+
+
+@pytest.mark.parametrize(
+    ("table", "chain"),
+    (("a = '${a}'", "a -> a"), ("a = '${b}'\nb = '${c}'\nc = '${a}'", "a -> b -> c -> a")),
+)
+def test_variables_that_refer_to_each_other_are_an_error(
+    problems: Problems, table: str, chain: str
+) -> None:
+    found = problems(f"[vars]\n{table}")
+    assert found[0].key == "vars.a"
+    assert found[0].reason == f"the variables refer to each other: {chain}"
+
+
+def test_values_that_double_each_time_stop_at_a_limit(problems: Problems) -> None:
+    table = "\n".join(f"a{i} = '${{a{i + 1}}}${{a{i + 1}}}'" for i in range(60))
+    found = problems(f"[vars]\n{table}\na60 = 'x'")
+    assert "longer than 65536 characters" in found[0].reason
+
+
+def test_a_long_chain_of_variables_is_an_error_and_no_crash(problems: Problems) -> None:
+    table = "\n".join(f"a{i} = '${{a{i + 1}}}'" for i in range(5000))
+    found = problems(f"[vars]\n{table}\na5000 = 'x'")
+    assert any("too deeply" in problem.reason for problem in found)
+
+
+def test_a_path_is_judged_with_its_variables_in(problems: Problems) -> None:
+    (problem,) = problems("[vars]\na = '..'\n[filesystem]\nread = ['/x/${a}/y']")
+    assert problem.reason == "'/x/../y' holds '..'"
+    (problem,) = problems("[vars]\na = 'x'\n[filesystem]\nread = ['${a}/y']")
+    assert problem.reason == "'x/y' isn't an absolute path"
+
+
+def test_a_variable_may_not_bring_in_a_nul(problems: Problems) -> None:
+    (problem,) = problems('[vars]\na = "\\u0000"\n[process]\ncommand = ["${a}"]')
+    assert (problem.key, problem.reason) == ("vars.a", "holds a NUL character")
+
+
+def test_the_command_line_sets_variables_literally(load_text: Load) -> None:
+    text = "[vars]\na = 'x'\n[process]\ncommand = ['${a}']"
+    over = Overrides(vars={"a": "$x ${home} $$"})
+    resolved = load_text(text, overrides=over)
+    assert resolved.profile.process.command == ("$x ${home} $$",)
+    assert resolved.profile.vars == {"a": "$x ${home} $$"}
+    assert str(resolved.origin(("vars", "a"))) == "command line"
+
+
+def test_the_command_line_cannot_set_what_the_profile_does_not_know(problems: Problems) -> None:
+    (problem,) = problems("[vars]\nport = '1'", overrides=Overrides(vars={"prt": "2"}))
+    assert problem.text() == "command line: vars.prt: the profile has no variable 'prt'"
+    assert problem.hint == "did you mean 'port'?"
+
+
+def test_the_command_line_replaces_the_command_literally(load_text: Load) -> None:
+    resolved = load_text("[process]\ncommand = ['a', 'b']", overrides=Overrides(command=("$c",)))
+    assert resolved.profile.process.command == ("$c",)
+
+
+@given(st.text())
+def test_any_text_survives_when_its_dollars_are_doubled(text: str) -> None:
+    variables = Variables({}, environ={}, cwd="/")
+    assert variables.expand(text.replace("$", "$$"), "/") == text
+
+
+@given(st.text(alphabet="a${}:", max_size=12))
+def test_any_text_expands_or_is_an_error(text: str) -> None:
+    """Nothing but the one error gets out, and what is found by name is what is put in."""
+    definitions = {"a": Definition("A", "/"), "aa": Definition("${a}", "/")}
+    variables = Variables(definitions, environ={}, cwd="/")
+    try:
+        expanded = variables.expand(text, "/")
+    except InvalidError as error:
+        assert error.reason
+        return
+    assert names_in(text) <= {"a", "aa"}
+    literal = "".join(piece for piece, _ in split(text))
+    assert len(expanded) == len(literal) + sum(name is not None for _, name in split(text))

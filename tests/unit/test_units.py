@@ -1,0 +1,118 @@
+"""Sizes, limits and permission bits."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sandbox import units
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    (
+        (0, 0),
+        (4096, 4096),
+        ("4096", 4096),
+        ("64K", 65536),
+        ("512M", 512 << 20),
+        ("1.5G", 3 << 29),
+        ("0.3K", 307),
+        ("2T", 2 << 40),
+        ("1P", 1 << 50),
+    ),
+)
+def test_sizes_are_powers_of_1024(text: int | str, number: int) -> None:
+    assert units.size(text) == number
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    (
+        ("", "isn't a size"),
+        ("M", "isn't a size"),
+        ("-1", "isn't a size"),
+        ("+1", "isn't a size"),
+        (" 1", "isn't a size"),
+        ("1.5", "isn't a size"),
+        ("1.M", "isn't a size"),
+        (".5M", "isn't a size"),
+        ("0x10", "isn't a size"),
+        ("1e3", "isn't a size"),
+        ("٣", "isn't a size"),
+        ("64MB", "write '64M'"),
+        ("64 MiB", "write '64M'"),
+        ("64m", "write '64M'"),
+        (-1, "negative"),
+        (2**63, "2**63 - 1"),
+        ("8192P", "2**63 - 1"),
+        ("9" * 5000, "more digits"),
+    ),
+)
+def test_what_is_no_size_is_refused_in_words(text: int | str, words: str) -> None:
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the words are looked at below
+        units.size(text)
+    assert words in str(caught.value)
+
+
+@given(st.integers(0, 2**40), st.sampled_from("KMG"))
+def test_a_unit_is_a_factor(number: int, unit: str) -> None:
+    factor = {"K": 2**10, "M": 2**20, "G": 2**30}[unit]
+    if number * factor < 2**63:
+        assert units.size(f"{number}{unit}") == number * factor
+
+
+@given(st.text(max_size=12))
+def test_any_text_is_a_size_or_a_value_error(text: str) -> None:
+    try:
+        assert units.size(text) >= 0
+    except ValueError as error:
+        assert str(error)
+
+
+@pytest.mark.parametrize(
+    ("value", "in_bytes", "pair"),
+    (
+        (1024, False, (1024, 1024)),
+        ("unlimited", False, (units.UNLIMITED, units.UNLIMITED)),
+        ((1, "unlimited"), False, (1, units.UNLIMITED)),
+        ([1024, 4096], False, (1024, 4096)),
+        ("64M", True, (64 << 20, 64 << 20)),
+        (["64M", "unlimited"], True, (64 << 20, units.UNLIMITED)),
+        (0, True, (0, 0)),
+    ),
+)
+def test_a_limit_is_one_number_or_soft_and_hard(
+    value: object, in_bytes: bool, pair: tuple[int, int]
+) -> None:
+    assert units.limit(value, in_bytes=in_bytes) == pair
+
+
+@pytest.mark.parametrize(
+    ("value", "in_bytes"),
+    (
+        ("64M", False),
+        (-1, False),
+        (True, False),
+        (1.5, True),
+        ([1], True),
+        ([1, 2, 3], True),
+        ([2, 1], True),
+        (["unlimited", 1], True),
+        ("infinity", True),
+        ({}, True),
+        ([[1, 2], 3], True),
+    ),
+)
+def test_what_is_no_limit_is_refused(value: object, in_bytes: bool) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        units.limit(value, in_bytes=in_bytes)
+
+
+def test_octal_takes_digits_up_to_a_maximum() -> None:
+    assert units.octal("0755", maximum=0o7777) == 0o755
+    assert units.octal("1777", maximum=0o7777) == 0o1777
+    for text in ("", "0o755", "799", "-1", "777777", "٧"):
+        with pytest.raises(ValueError, match="isn't octal"):
+            units.octal(text, maximum=0o7777)
+    with pytest.raises(ValueError, match="above 0777"):
+        units.octal("1777", maximum=0o777)
