@@ -24,9 +24,14 @@ struct context {
         int *tree_fds;     /* for each op the detached tree that was opened outside, or -1 */
 
         int root_fd, staging_fd, rootfs_fd, proc_fd, ruleset_fd;
+        int scratch_fd;    /* a tmpfs of our own that is part of the root */
         uint64_t *devices; /* of the tmpfs mounts made here */
         uint32_t device_count;
-        int covers[2][2];  /* empty or denied, file or directory */
+        struct cover {
+                int fd;
+                uint32_t number;
+        } covers[2][2];    /* empty or denied, file or directory */
+        int stays_in_place;
         uint32_t staged;   /* entries made on the staging tmpfs */
         int terminal_slave;
 
@@ -56,7 +61,7 @@ op_function open_bind_mount, open_bind_device, open_root_tree;
 
 /* In the sandbox's first process, and behind StartInit in the payload: async-signal-safe calls only */
 op_function perform_map_ids, perform_set_ids, perform_set_groups, perform_set_death_signal, perform_mount_root,
-        perform_mount_root_tree, perform_make_directory, perform_make_symlink, perform_write_file, perform_bind_mount,
+        perform_mount_root_tree, perform_restrict_root, perform_make_directory, perform_make_symlink, perform_write_file, perform_bind_mount,
         perform_bind_device, perform_mount_tmpfs, perform_mount_overlay, perform_create_proc, perform_set_sysctl,
         perform_attach_proc, perform_mount_devpts, perform_mask_path, perform_set_mount_attributes, perform_enter_root,
         perform_set_hostname, perform_bring_up_loopback, perform_set_rlimit, perform_set_umask,
@@ -82,7 +87,8 @@ int find_in_root(const struct context *c, const char *path, uint64_t flags);
 int attach_at(struct context *c, int tree, const char *path, int directory, int create);
 int make_parents(struct context *c, const char *path, const char **ret_name);
 int staging_open(struct context *c);
-const char *staging_name(struct context *c);
+int scratch_open(struct context *c);
+const char *staging_name(struct context *c, uint32_t n);
 int new_tmpfs(struct context *c, uint64_t size, uint64_t inodes, uint64_t mode, uint64_t attributes);
 int install_root(struct context *c, int mount);
 int is_ours(const struct context *c, int fd);

@@ -20,6 +20,7 @@ static const struct {
         [PLAN_SetDeathSignal] = { .perform = perform_set_death_signal },
         [PLAN_MountRoot] = { .perform = perform_mount_root },
         [PLAN_MountRootTree] = { .open = open_root_tree, .perform = perform_mount_root_tree },
+        [PLAN_RestrictRoot] = { .perform = perform_restrict_root },
         [PLAN_MakeDirectory] = { .perform = perform_make_directory },
         [PLAN_MakeSymlink] = { .perform = perform_make_symlink },
         [PLAN_WriteFile] = { .perform = perform_write_file },
@@ -153,13 +154,24 @@ int perform_map_ids(struct context *c, const void *payload) {
         return 0;
 }
 
+/* Without a user namespace of its own a new mount namespace still shares its mounts with the host's. */
+static int stop_propagation(const struct context *c) {
+        struct mount_attributes private = { .propagation = PROPAGATION_PRIVATE };
+        if (c->clone_flags & CLONE_NEWUSER)
+                return 0;
+        cleanup_fd int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+        return root < 0 ? -errno : sys_mount_setattr(root, 1, &private);
+}
+
 static void first_process(struct context *c) __attribute__((noreturn));
 static void first_process(struct context *c) {
         close_fd(&c->status_reader);
         close_fd(&c->go_writer);
         reset_signals();
         c->at = (struct sbx_failure) { .stage = STAGE_SANDBOX };
-        int error = opens_outside(c) ? 0 : for_each_op(c, 1);
+        int error = stop_propagation(c);
+        if (error >= 0 && !opens_outside(c))
+                error = for_each_op(c, 1);
         if (error >= 0 && !c->has_init)
                 unblock_signals();
         if (error >= 0)
@@ -284,7 +296,8 @@ int sbx_start(const struct sbx_launch *launch, struct sbx_child *ret_child, stru
                 .rootfs_fd = -1,
                 .proc_fd = -1,
                 .ruleset_fd = -1,
-                .covers = { { -1, -1 }, { -1, -1 } },
+                .scratch_fd = -1,
+                .covers = { { { .fd = -1 }, { .fd = -1 } }, { { .fd = -1 }, { .fd = -1 } } },
         };
         int pidfd = -1;
         pid_t pid = -1;

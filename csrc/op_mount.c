@@ -106,7 +106,20 @@ int perform_bind_device(struct context *c, const void *payload) {
 int perform_mount_root(struct context *c, const void *payload) {
         const struct op_mount_root *op = payload;
         int fd = new_tmpfs(c, op->size, op->inodes, 0755, ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC);
+        c->scratch_fd = fd;
         return fd < 0 ? fd : install_root(c, fd);
+}
+
+/* The host's own tree stays the root: this mount namespace's copy of it, which nobody else sees. A clone of it to
+ * change into would be the same mounts once more, and detaching the first ones waits for all processors. */
+int perform_restrict_root(struct context *c, const void *payload) {
+        struct mount_attributes a = { .set = ((const struct op_number *) payload)->value, .propagation = PROPAGATION_PRIVATE };
+        int fd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+        if (fd < 0)
+                return -errno;
+        c->root_fd = fd;
+        c->stays_in_place = 1;
+        return sys_mount_setattr(fd, 1, &a);
 }
 
 static int tree_of_root(struct context *c, const struct op_path_number *op) {
@@ -133,11 +146,14 @@ int perform_mount_tmpfs(struct context *c, const void *payload) {
         cleanup_fd int fd = new_tmpfs(c, op->size, op->inodes, op->mode, op->attributes);
         if (fd < 0)
                 return fd;
-        return attach_at(c, fd, string_of(c, op->target), 1, 1);
+        int r = attach_at(c, fd, string_of(c, op->target), 1, 1);
+        if (r >= 0 && c->scratch_fd < 0)
+                c->scratch_fd = take_fd(&fd);
+        return r;
 }
 
 static int stage_tree(struct context *c, int tree, char *ret_name) {
-        const char *name = staging_name(c);
+        const char *name = staging_name(c, c->staged++);
         strcpy(ret_name, name);
         if (mkdirat(c->staging_fd, name, 0755) < 0)
                 return -errno;
@@ -237,26 +253,42 @@ int perform_mount_overlay(struct context *c, const void *payload) {
 }
 
 /* Something to cover a path with, on the staging tmpfs. */
-static int new_cover(struct context *c, int directory, mode_t mode) {
-        int r = staging_open(c);
-        if (r < 0)
-                return r;
-        const char *name = staging_name(c);
-        if ((directory ? mkdirat(c->staging_fd, name, 0700) : mknodat(c->staging_fd, name, S_IFREG | 0600, 0)) < 0 ||
-            fchmodat(c->staging_fd, name, directory ? mode : mode & 0444, 0) < 0)
+static int new_cover(struct context *c, int dir, int directory, mode_t mode) {
+        if (dir < 0)
+                return dir;
+        const char *name = staging_name(c, c->staged++);
+        if ((directory ? mkdirat(dir, name, 0700) : mknodat(dir, name, S_IFREG | 0600, 0)) < 0 ||
+            fchmodat(dir, name, directory ? mode : mode & 0444, 0) < 0)
                 return -errno;
-        int fd = openat(c->staging_fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-        return fd < 0 ? -errno : fd;
+        cleanup_fd int fd = openat(dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+        if (fd < 0)
+                return -errno;
+        return take_fd(&fd);
 }
 
 /* What covers a path stays the same for all paths, unless mount points are to be made in it. */
 static int cover_of(struct context *c, int directory, uint64_t how, int *ret_own) {
-        if (how == MASK_PASSAGE)
-                return *ret_own = new_cover(c, directory, 0111);
-        int *kept = &c->covers[how == MASK_DENY][directory];
-        if (*kept < 0)
-                *kept = new_cover(c, directory, how == MASK_DENY ? 0 : 0555);
-        return *kept;
+        if (how == MASK_PASSAGE) {
+                int r = staging_open(c);
+                return *ret_own = r < 0 ? r : new_cover(c, c->staging_fd, directory, 0111);
+        }
+        struct cover *kept = &c->covers[how == MASK_DENY][directory];
+        if (kept->fd < 0) {
+                kept->fd = new_cover(c, scratch_open(c), directory, how == MASK_DENY ? 0 : 0555);
+                kept->number = c->staged - 1;
+        }
+        return kept->fd;
+}
+
+/* Covers lose their names: a removed directory stays empty for ever. */
+static int remove_covers(struct context *c) {
+        for (int i = 0; i < 4; i++) {
+                struct cover *kept = &c->covers[i / 2][i % 2];
+                if (kept->fd >= 0 && unlinkat(scratch_open(c), staging_name(c, kept->number), i % 2 ? AT_REMOVEDIR : 0) < 0)
+                        return -errno;
+                close_fd(&kept->fd);
+        }
+        return 0;
 }
 
 int perform_mask_path(struct context *c, const void *payload) {
@@ -296,12 +328,17 @@ int perform_set_mount_attributes(struct context *c, const void *payload) {
 
 int perform_enter_root(struct context *c, const void *payload) {
         (void) payload;
-        if (fchdir(c->root_fd) < 0)
-                return -errno;
-        int r = CALL(SYS_pivot_root, ".", ".");
-        if (r >= 0)
-                r = CALL(SYS_umount2, ".", UMOUNT_DETACH);
+        int r = remove_covers(c);
         if (r < 0)
                 return r;
+        if (fchdir(c->root_fd) < 0)
+                return -errno;
+        if (!c->stays_in_place) {
+                r = CALL(SYS_pivot_root, ".", ".");
+                if (r >= 0)
+                        r = CALL(SYS_umount2, ".", UMOUNT_DETACH);
+                if (r < 0)
+                        return r;
+        }
         return chdir("/") < 0 ? -errno : 0;
 }

@@ -20,6 +20,7 @@ int perform_create_proc(struct context *c, const void *payload) {
                 r = CALL(SYS_fsmount, fs, FSMOUNT_CLOEXEC_FLAG, (unsigned) (ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC));
         if (r < 0)
                 return r;
+        close_fd(&c->proc_fd);
         c->proc_fd = r;
         return 0;
 }

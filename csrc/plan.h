@@ -102,13 +102,14 @@ struct plan_record {
         OP(43, InstallFilter, "bu")                                                                                    \
         OP(44, Execute, "l")                                                                                           \
         OP(45, SkipFeature, "s") /* for people: an optional feature that is not enforced */                            \
-        OP(46, LimitCapabilities, "u")
+        OP(46, LimitCapabilities, "u")                                                                                 \
+        OP(47, RestrictRoot, "u")
 
 enum plan_kind {
 #define OP(number, name, layout) PLAN_##name = number,
         PLAN_OPS(OP)
 #undef OP
-                PLAN_KIND_COUNT = 47
+                PLAN_KIND_COUNT = 48
 };
 
 /* MapIds: who writes the maps. What stands before it in a plan runs meanwhile, with ids that aren't mapped yet. */

@@ -52,7 +52,8 @@ int new_tmpfs(struct context *c, uint64_t size, uint64_t inodes, uint64_t mode, 
 }
 
 /* A mount can only be cloned or used as an overlay's layer while it is attached; this one hangs in the old root,
- * never above the new one, and goes with it.  Every source has been opened by then. */
+ * never above the new one, and goes with it: not for a plan that stays in the old root.  Every source has been
+ * opened by then. */
 int staging_open(struct context *c) {
         if (c->staging_fd >= 0)
                 return 0;
@@ -67,14 +68,23 @@ int staging_open(struct context *c) {
 }
 
 /* Names a new entry of the staging tmpfs. */
-const char *staging_name(struct context *c) {
+const char *staging_name(struct context *c, uint32_t n) {
         char *end = c->name + sizeof c->name;
-        uint32_t n = c->staged++;
         *--end = 0;
         do
                 *--end = (char) ('0' + n % 10);
         while ((n /= 10) > 0);
+        end -= 5;
+        memcpy(end, ".sbx-", 5);
         return end;
+}
+
+/* Where covers and generated files are made. What was mounted from there loses its name by EnterRoot. */
+int scratch_open(struct context *c) {
+        if (c->scratch_fd >= 0)
+                return c->scratch_fd;
+        int r = staging_open(c);
+        return r < 0 ? r : c->staging_fd;
 }
 
 int install_root(struct context *c, int mount) {
@@ -202,19 +212,23 @@ int perform_write_file(struct context *c, const void *payload) {
                 return r;
         if (r > 0)
                 return write_new(parent, name, op, content);
-        r = staging_open(c);
+        int scratch = scratch_open(c);
+        if (scratch < 0)
+                return scratch;
+        const char *staged = staging_name(c, c->staged++);
+        r = write_new(scratch, staged, op, content);
         if (r < 0)
                 return r;
-        const char *staged = staging_name(c);
-        r = write_new(c->staging_fd, staged, op, content);
-        if (r < 0)
-                return r;
-        cleanup_fd int file = openat(c->staging_fd, staged, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+        cleanup_fd int file = openat(scratch, staged, O_PATH | O_NOFOLLOW | O_CLOEXEC);
         if (file < 0)
                 return -errno;
         cleanup_fd int tree = sys_clone_tree(file, 0);
         if (tree < 0)
                 return tree;
         r = sys_mount_setattr(tree, 0, &sealed);
-        return r < 0 ? r : attach_at(c, tree, string_of(c, op->path), 0, 0);
+        if (r >= 0)
+                r = attach_at(c, tree, string_of(c, op->path), 0, 0);
+        if (r >= 0 && unlinkat(scratch, staged, 0) < 0) /* what has no name can't be mounted, but stays mounted */
+                r = -errno;
+        return r;
 }

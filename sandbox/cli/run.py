@@ -5,6 +5,7 @@ a stale one, a terminal of the sandbox's own.
 """
 
 import os
+import time
 from collections.abc import Sequence
 from typing import Final
 
@@ -44,6 +45,7 @@ def command(profile: str, variables: tuple[str, ...], timing: bool, words: tuple
     from sandbox.plan.compile import compile as compile_plan
     from sandbox.profile.load import load
 
+    started_ns = time.time_ns()
     environ = dict(os.environ)
     launcher = environ.pop(LAUNCHER_VARIABLE, "") or _launcher()
     resolved = load(
@@ -63,7 +65,7 @@ def command(profile: str, variables: tuple[str, ...], timing: bool, words: tuple
         output.warn(f"not enforced on this host, and optional: {feature}")
     data = codec.encode(plan)
     if not variables:
-        _keep(data, plan, profile)
+        _keep(plan, profile, environ, started_ns)
     streams = _terminal(plan)
     if streams and not timing:
         return _run_with_terminal(data, plan, resolved, words, environ, streams)
@@ -77,11 +79,13 @@ def _assignment(text: str) -> tuple[str, str]:
     return name, value
 
 
-def _keep(data: bytes, plan: Plan, profile: str) -> None:
+def _keep(plan: Plan, profile: str, environ: dict[str, str], started_ns: int) -> None:
     """The next launch needs no Python; one that can't be kept is only slower."""
     from sandbox.plan import cache
 
-    reason = cache.store(data, plan, profile, cwd=os.getcwd(), environ=os.environ)
+    reason = cache.store(
+        plan, profile=profile, cwd=os.getcwd(), environ=environ, started_ns=started_ns
+    )
     if reason:
         output.warn(f"the compiled plan is not kept, so each launch compiles it anew: {reason}")
 

@@ -23,6 +23,7 @@ from sandbox.plan.ops import (
     MountRoot,
     MountRootTree,
     MountTmpfs,
+    RestrictRoot,
     SetMountAttributes,
     SetSysctl,
     WriteFile,
@@ -61,7 +62,7 @@ _PROC_READ_ONLY: Final = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/p
 
 
 def steps(inputs: Inputs, identity: Identity, tree: Tree, *, nested: bool) -> list[Step]:
-    """The ops from an empty mount namespace to the payload's root; the last one enters it.
+    """The ops that make the payload's root out of a copy of the host's mount namespace.
 
     `nested` leaves the payload able to make user namespaces.
     """
@@ -81,7 +82,8 @@ class _Assembly:
         yield self._root()
         in_proc: list[Node] = []
         proc: Node | None = None
-        for node in self.tree.nodes:
+        # /dev comes first: covers and generated files are made on its tmpfs if the root has none.
+        for node in sorted(self.tree.nodes, key=lambda node: node.kind != Kind.DEV):
             if node.kind == Kind.PROC:
                 proc = node
             elif proc and node.path.startswith("/proc/"):
@@ -91,10 +93,32 @@ class _Assembly:
         yield from self._proc(proc)
         for node in in_proc:
             yield from self._node(node)
+        yield Step(EnterRoot())
         yield from self.seals
         if self.tree.root is None:
             yield Step(SetMountAttributes(path="/", attributes=SEALED))
-        yield Step(EnterRoot())
+
+    def _stays_in_place(self) -> bool:
+        """Whether the mount namespace's own copy of the host's root serves as it is.
+
+        Not where something has to hang in the old root while the new one is assembled.
+        """
+        nodes = self.tree.nodes
+        return (
+            self.tree.root is not None
+            and self.profile.rootfs.type == "host"
+            and self.profile.rootfs.overlay == "none"
+            and any(node.kind == Kind.DEV for node in nodes)
+            and not any(node.mount and node.mount.type == "overlay" for node in nodes)
+            and not any(self._is_passage(node) for node in nodes)
+        )
+
+    def _is_passage(self, node: Node) -> bool:
+        """Something that is covered, with more specific statements below it."""
+        covers = {Kind.DENY, Kind.MASK}
+        return node.kind in covers and any(
+            below.kind not in covers for below in self.tree.below(node.path)
+        )
 
     def _root(self) -> Step:
         rootfs = self.profile.rootfs
@@ -103,6 +127,8 @@ class _Assembly:
             return Step(self._root_overlay(source), ("rootfs", "overlay"))
         if self.tree.root is None:
             return Step(MountRoot(size=units.size(rootfs.size), inodes=0), ("rootfs",))
+        if self._stays_in_place():
+            return Step(RestrictRoot(attributes=_attributes(self.tree.root)), ("filesystem",))
         op = MountRootTree(source=source, attributes=_attributes(self.tree.root))
         return Step(op, ("rootfs", "path") if rootfs.type == "directory" else ("filesystem",))
 
@@ -179,8 +205,7 @@ class _Assembly:
                 pass
 
     def _cover(self, node: Node) -> MaskPath:
-        mounted = (n for n in self.tree.below(node.path) if n.kind not in {Kind.DENY, Kind.MASK})
-        if any(mounted):
+        if self._is_passage(node):
             seal = SetMountAttributes(path=node.path, attributes=SEALED)
             self.seals.append(Step(seal, node.origin))
             return MaskPath(path=node.path, how=Mask.PASSAGE)

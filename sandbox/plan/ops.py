@@ -323,7 +323,7 @@ class EnterRoot(Op, frozen=True, kw_only=True):
     KIND = 21
 
     def describe(self) -> str:
-        return "enter the new root and detach the host's"
+        return "enter the root; nothing else of the host's tree stays"
 
 
 class SetHostname(Op, frozen=True, kw_only=True):
@@ -610,6 +610,16 @@ class LimitCapabilities(Op, frozen=True, kw_only=True):
     def describe(self) -> str:
         kept = [name for bit, name in enumerate(CAPABILITY_NAMES) if self.bounding >> bit & 1]
         return f"no program can gain a capability{' but ' + ', '.join(kept) if kept else ''}"
+
+
+class RestrictRoot(Op, frozen=True, kw_only=True):
+    """The mount namespace's copy of the host's tree stays the root, with these attributes."""
+
+    KIND = 47
+    attributes: int
+
+    def describe(self) -> str:
+        return f"root is the host's whole tree: {mount_words(self.attributes)}"
 
 
 def _map_words(text: str) -> str:
