@@ -64,10 +64,13 @@ static const struct {
 void mark(const struct context *c, uint32_t stage, uint32_t op) {
         struct sbx_timing *t = c->launch->timing;
         struct timespec now;
-        if (t == NULL || t->count >= SBX_MAX_MARKS)
+        if (t == NULL)
                 return;
         clock_gettime(CLOCK_MONOTONIC, &now);
-        t->marks[t->count++] = (struct sbx_mark) { stage, op, now.tv_sec * 1000000000ll + now.tv_nsec };
+        /* Supervisor and sandbox write side by side. */
+        uint32_t at = __atomic_fetch_add(&t->count, 1, __ATOMIC_RELAXED);
+        if (at < SBX_MAX_MARKS)
+                t->marks[at] = (struct sbx_mark) { stage, op, now.tv_sec * 1000000000ll + now.tv_nsec };
 }
 
 void report_and_exit(struct context *c, int error) {
@@ -209,7 +212,7 @@ int perform_start_init(struct context *c, const void *payload) {
 /* ---- The supervisor ---- */
 
 static void release(struct context *c) {
-        if (c->tree_fds != NULL) /* filled at once, or never */
+        if (c->tree_fds != NULL)
                 for (uint32_t i = 0; i < c->plan->header->op_count; i++)
                         close_fd(&c->tree_fds[i]);
         close_fd(&c->rootfs_fd);
@@ -243,11 +246,11 @@ static int prepare(struct context *c) {
         c->at.stage = STAGE_PREPARE;
         uint32_t count = c->plan->header->op_count;
         c->tree_fds = malloc((count + 1) * sizeof *c->tree_fds);
+        for (uint32_t i = 0; c->tree_fds != NULL && i < count; i++)
+                c->tree_fds[i] = -1;
         c->devices = malloc((count + 2) * sizeof *c->devices); /* at most one an op, and the staging one */
         if (c->tree_fds == NULL || c->devices == NULL)
                 return -ENOMEM;
-        for (uint32_t i = 0; i < count; i++)
-                c->tree_fds[i] = -1;
         int error = for_each_op(c, 0);
         if (error >= 0 && opens_outside(c))
                 error = for_each_op(c, 1);

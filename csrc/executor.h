@@ -40,7 +40,7 @@ struct sbx_mark {
 };
 enum sbx_moment { MOMENT_START = 0, MOMENT_PREPARED = 1, MOMENT_CLONED = 2, MOMENT_MAPPED = 3, MOMENT_STARTED = 4, MOMENT_PAYLOAD_ENDED = 5, MOMENT_REAPED = 6 };
 struct sbx_timing {
-        uint32_t count;
+        uint32_t count; /* of those taken; no more than SBX_MAX_MARKS are kept */
         struct sbx_mark marks[SBX_MAX_MARKS];
 };
 

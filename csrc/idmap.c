@@ -3,6 +3,7 @@
 #include "sys.h"
 
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 
 static char *append(char *at, const char *text) {
@@ -101,15 +102,19 @@ static char *one_id(char *at, uint64_t from, uint64_t to) {
 int idmap_user_namespace(uint64_t from_uid, uint64_t to_uid, uint64_t from_gid, uint64_t to_gid) {
         struct clone_arguments args = { .flags = CLONE_NEWUSER, .exit_signal = SIGCHLD };
         char uids[64], gids[64], path[48];
+        pid_t supervisor = getpid();
         int status;
         one_id(uids, from_uid, to_uid);
         one_id(gids, from_gid, to_gid);
         pid_t pid = CALL(SYS_clone3, &args, sizeof args);
         if (pid < 0)
                 return pid;
-        if (pid == 0)
-                for (;;)
+        if (pid == 0) {
+                prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+                while (getppid() == 0 || getppid() == supervisor) /* 0: in an outer PID namespace */
                         pause();
+                _exit(0);
+        }
         int r = write_maps(pid, uids, gids, 1);
         if (r >= 0) {
                 append(append_number(append(path, "/proc/"), (uint64_t) pid), "/ns/user");

@@ -108,8 +108,14 @@ int perform_seal_descriptors(struct context *c, const void *payload) {
 }
 
 int perform_keep_descriptor(struct context *c, const void *payload) {
+        int fd = (int) ((const struct op_number *) payload)->value;
+        struct stat st;
         (void) c;
-        return fcntl((int) ((const struct op_number *) payload)->value, F_SETFD, 0) < 0 ? -errno : 0;
+        if (fstat(fd, &st) < 0)
+                return -errno;
+        if (S_ISDIR(st.st_mode)) /* its parents would be in reach, past the new root */
+                return -EISDIR;
+        return fcntl(fd, F_SETFD, 0) < 0 ? -errno : 0;
 }
 
 static int name_is_passed(const struct context *c, const struct op_set_environment *op, const char *entry) {

@@ -95,37 +95,53 @@ int install_root(struct context *c, int mount) {
         return 0;
 }
 
+/* The directory at path, which is made where it is missing and its parent is ours. */
+static int make_directory(struct context *c, const char *path) {
+        const char *slash = strrchr(path, '/');
+        char parent[PATH_MAX];
+        size_t n = (size_t) (slash - path);
+        memcpy(parent, path, n);
+        parent[n] = 0;
+        cleanup_fd int above = find_in_root(c, n > 0 ? parent : "/", O_PATH | O_DIRECTORY);
+        if (above < 0)
+                return above;
+        int ours = is_ours(c, above);
+        if (ours <= 0)
+                return ours < 0 ? ours : -ENOENT;
+        if (mkdirat(above, slash + 1, 0755) < 0)
+                return -errno;
+        int fd = openat(above, slash + 1, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        return fd < 0 ? -errno : fd;
+}
+
 /* The directory that holds path's last component, made with its parents where it is missing.
  * The descriptor, and in ret_name the last component. */
 int make_parents(struct context *c, const char *path, const char **ret_name) {
         char parent[PATH_MAX];
         const char *slash = strrchr(path, '/');
-        const char *name = slash ? slash + 1 : path;
         size_t n = slash ? (size_t) (slash - path) : 0;
-        if (n >= sizeof parent)
-                return -ENAMETOOLONG;
+        if (slash == NULL || n >= sizeof parent)
+                return slash ? -ENAMETOOLONG : -EINVAL;
         memcpy(parent, path, n);
         parent[n] = 0;
 
-        cleanup_fd int fd = find_in_root(c, n > 0 ? parent : "/", O_PATH | O_DIRECTORY);
-        if (fd == -ENOENT && n > 0) {
-                const char *inner;
-                cleanup_fd int above = make_parents(c, parent, &inner);
-                if (above < 0)
-                        return above;
-                int ours = is_ours(c, above);
-                if (ours <= 0)
-                        return ours < 0 ? ours : -ENOENT;
-                if (mkdirat(above, inner, 0755) < 0)
-                        return -errno;
-                fd = openat(above, inner, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-                if (fd < 0)
-                        return -errno;
+        int fd = find_in_root(c, n > 0 ? parent : "/", O_PATH | O_DIRECTORY);
+        for (char *at = parent + 1; fd == -ENOENT && n > 0; at++) {
+                at += strcspn(at, "/");
+                char cut = *at;
+                *at = 0;
+                fd = find_in_root(c, parent, O_PATH | O_DIRECTORY);
+                if (fd == -ENOENT)
+                        fd = make_directory(c, parent);
+                *at = cut;
+                if (cut == 0 || fd < 0)
+                        break;
+                close(fd);
+                fd = -ENOENT;
         }
-        if (fd < 0)
-                return fd;
-        *ret_name = name;
-        return take_fd(&fd);
+        if (fd >= 0)
+                *ret_name = slash + 1;
+        return fd;
 }
 
 /* Attaches a detached tree; the mount point is made where it is missing and may be. */

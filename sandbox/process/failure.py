@@ -127,6 +127,11 @@ def _by_op(op: Op, failure: Failure) -> Words | None:
             f"descriptor {op.number} is declared, but not open",
             f"open it: sbx run ... {op.number}<FILE",
         )
+    if isinstance(op, ops.KeepDescriptor) and error == errno.EISDIR:
+        return Words(
+            f"descriptor {op.number} is a directory: everything above it would be in reach",
+            "grant the directory with [[mounts]]",
+        )
     if isinstance(op, ops.ChangeDirectory):
         return Words(
             f"the working directory '{op.path}': {os.strerror(error)}",
