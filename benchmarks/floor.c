@@ -1,9 +1,13 @@
-/* The floor: the namespaces and mounts of sbx's benchmark profile and nothing else.
+/* The floor: the namespaces and mounts of sbx's benchmark profile, made in the cheapest way that is known, and nothing
+ * else.
  *
  * No filter, no Landlock, no capability work, no init, no rlimits, no checks of paths: what is left is what the kernel
  * asks for the isolation itself.  Static, no stdio.
  *
- *   floor [-b SOURCE TARGET]... COMMAND [ARGUMENT]...
+ *   floor [-p] [-b SOURCE TARGET]... COMMAND [ARGUMENT]...
+ *
+ * The root is the mount namespace's own copy of the host's tree.  With -p it is a clone of that copy, entered by
+ * pivot_root: the same mounts once more, and what a root of any other kind costs.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -91,15 +95,14 @@ static void attach(int tree, const char *target) {
         close(tree);
 }
 
-/* The working directory is the new root, the old one is still what "/" means. */
-static void make_devices(void) {
-        char source[32] = "/dev/", target[32] = "dev/";
+/* The working directory is the new root. */
+static void make_devices(const int *nodes) {
+        char target[32] = "dev/";
         check(mount("tmpfs", "dev", "tmpfs", MS_NOSUID | MS_NOEXEC, "mode=0755"), "/dev");
         for (size_t i = 0; i < COUNT(devices); i++) {
-                strcpy(source + 5, devices[i]);
                 strcpy(target + 4, devices[i]);
                 check(mknod(target, S_IFREG | 0444, 0), target);
-                attach(clone_tree(source, 0, READ_ONLY | NO_SUID | NO_EXEC), target);
+                attach(nodes[i], target);
         }
         for (size_t i = 0; i < COUNT(links); i++)
                 check(symlink(links[i][0], links[i][1]), links[i][1]);
@@ -109,40 +112,57 @@ static void make_devices(void) {
         check(mount("tmpfs", "dev/shm", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=1777"), "/dev/shm");
 }
 
-/* Empty read-only mounts over what a payload has no use for; their source hangs in the old root and goes with it. */
+/* Empty read-only mounts over what a payload has no use for; their source is unlinked and lives on in them. */
 static void cover_proc(void) {
         char target[32] = "proc/";
         struct stat st;
-        check(mount("tmpfs", "/proc", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0755"), "staging");
-        check(mkdir("/proc/directory", 0555), "an empty directory");
-        check(mknod("/proc/file", S_IFREG | 0444, 0), "an empty file");
+        check(mkdir("dev/.directory", 0555), "an empty directory");
+        check(mknod("dev/.file", S_IFREG | 0444, 0), "an empty file");
         for (size_t i = 0; i < COUNT(covered); i++) {
                 strcpy(target + 5, covered[i]);
                 if (lstat(target, &st) < 0)
                         continue;
-                const char *source = S_ISDIR(st.st_mode) ? "/proc/directory" : "/proc/file";
+                const char *source = S_ISDIR(st.st_mode) ? "dev/.directory" : "dev/.file";
                 attach(clone_tree(source, 0, READ_ONLY | NO_SUID | NO_DEV | NO_EXEC), target);
         }
+        check(rmdir("dev/.directory"), "the empty directory");
+        check(unlink("dev/.file"), "the empty file");
 }
 
-static void make_root(const char *const (*binds)[2], size_t count) {
+static void enter_clone(void) {
         int root = clone_tree("/", RECURSIVE, READ_ONLY | NO_SUID | NO_DEV);
-        uint64_t sealed[4] = { READ_ONLY, 0, 0, 0 };
-        int sources[MAX_BINDS];
-        for (size_t i = 0; i < count; i++)
-                sources[i] = clone_tree(binds[i][0], RECURSIVE, READ_ONLY | NO_SUID | NO_DEV);
         check(syscall(CALL_MOVE_MOUNT, root, "", AT_FDCWD, "/", FROM_EMPTY_PATH), "attach the root");
         check(fchdir(root), "enter the root");
         close(root);
-        make_devices();
+}
+
+static void make_root(const char *const (*binds)[2], size_t count, int pivots) {
+        uint64_t restricted[4] = { READ_ONLY | NO_SUID | NO_DEV, 0, PRIVATE, 0 }, sealed[4] = { READ_ONLY, 0, 0, 0 };
+        int sources[MAX_BINDS], nodes[COUNT(devices)];
+        char device[32] = "/dev/";
+        for (size_t i = 0; i < count; i++)
+                sources[i] = clone_tree(binds[i][0], RECURSIVE, READ_ONLY | NO_SUID | NO_DEV);
+        for (size_t i = 0; i < COUNT(devices); i++) {
+                strcpy(device + 5, devices[i]);
+                nodes[i] = clone_tree(device, 0, READ_ONLY | NO_SUID | NO_EXEC);
+        }
+        if (pivots)
+                enter_clone();
+        else {
+                check(chdir("/"), "/");
+                check(syscall(CALL_MOUNT_SETATTR, AT_FDCWD, "/", RECURSIVE, restricted, sizeof restricted), "restrict /");
+        }
+        make_devices(nodes);
         check(mount("proc", "proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY, NULL), "/proc");
         cover_proc();
         check(mount("tmpfs", "tmp", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=1777"), "/tmp");
         check(syscall(CALL_MOUNT_SETATTR, AT_FDCWD, "dev", 0, sealed, sizeof sealed), "seal /dev");
         for (size_t i = 0; i < count; i++)
                 attach(sources[i], binds[i][1] + 1);
-        check(syscall(SYS_pivot_root, ".", "."), "pivot_root");
-        check(umount2(".", MNT_DETACH), "umount the old root");
+        if (pivots) {
+                check(syscall(SYS_pivot_root, ".", "."), "pivot_root");
+                check(umount2(".", MNT_DETACH), "umount the old root");
+        }
 }
 
 static void raise_loopback(void) {
@@ -188,8 +208,10 @@ static void map_range(pid_t child) {
 int main(int argc, char **argv, char **environment) {
         static const char *binds[MAX_BINDS][2];
         size_t count = 0;
-        int at = 1, ready[2], status;
+        int at = 1, pivots = 0, ready[2], status;
         char byte = 0;
+        if (argc > 1 && strcmp(argv[1], "-p") == 0)
+                pivots = at++;
         for (; at + 3 < argc && strcmp(argv[at], "-b") == 0 && count < MAX_BINDS; at += 3, count++) {
                 binds[count][0] = argv[at + 1];
                 binds[count][1] = argv[at + 2];
@@ -205,6 +227,10 @@ int main(int argc, char **argv, char **environment) {
         uint64_t args[8] = { NEWUSER | NEWNS | NEWPID | NEWNET | NEWIPC | NEWUTS | NEWCGROUP | NEWTIME, 0, 0, 0, SIGCHLD };
         pid_t child = (pid_t) check(syscall(CALL_CLONE3, args, sizeof args), "clone3");
         if (child == 0) {
+                check(prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0), "death signal");
+                raise_loopback();
+                check(sethostname("sandbox", 7), "sethostname");
+                check(setsid(), "setsid");
                 if (uid == 0) {
                         check(read(ready[0], &byte, 1), "wait for the maps");
                         check(setgroups(0, NULL), "setgroups");
@@ -212,11 +238,7 @@ int main(int argc, char **argv, char **environment) {
                         check(setresuid(1000, 1000, 1000), "setresuid");
                 } else
                         map_own_id(uid, gid);
-                check(prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0), "death signal");
-                make_root((const char *const(*)[2]) binds, count);
-                raise_loopback();
-                check(sethostname("sandbox", 7), "sethostname");
-                check(setsid(), "setsid");
+                make_root((const char *const(*)[2]) binds, count, pivots);
                 execve(argv[at], argv + at, environment);
                 fail(argv[at]);
         }

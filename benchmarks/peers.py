@@ -31,6 +31,13 @@ def peers(sbx: str | None, scratch: str) -> list[Peer]:
     """All that are to be compared; whether one works here is seen by running it."""
     found = [Peer(name="nothing", command=list, note="the command itself")]
     found.append(Peer(name="floor", command=_floor, note="benchmarks/floor.c"))
+    found.append(
+        Peer(
+            name="floor, pivoting",
+            command=lambda payload: [build("floor"), "-p", *payload],
+            note="the same by a clone of the tree and pivot_root",
+        )
+    )
     if sbx:
         found.append(
             Peer(
