@@ -41,7 +41,8 @@ struct context {
         char program[PATH_MAX + NAME_MAX + 2];
         char name[32];
         uint8_t *payload_stack;
-        uint64_t old_mask;
+        uint64_t cpus[16]; /* the caller's affinity, while everything stays on one processor */
+        int cpus_size;
 
         const struct plan_record *record; /* the op at hand */
         struct sbx_failure at;            /* its stage, index and detail */
@@ -78,6 +79,8 @@ void mark(const struct context *c, uint32_t stage, uint32_t op);
 static inline const char *string_of(const struct context *c, struct plan_ref ref) {
         return plan_string(c->plan, ref);
 }
+
+void restore_cpus(const struct context *c);
 
 /* init.c */
 void run_init(struct context *c, pid_t payload) __attribute__((noreturn));

@@ -73,6 +73,25 @@ void mark(const struct context *c, uint32_t stage, uint32_t op) {
                 t->marks[at] = (struct sbx_mark) { stage, op, now.tv_sec * 1000000000ll + now.tv_nsec };
 }
 
+/* A launch is a chain of hand-overs: supervisor, first process, payload.  On one processor each is a switch between
+ * tasks; to another one it is an interrupt, a wake-up and a cold cache, and a queue where there is load.  Everybody
+ * goes back to the caller's affinity before work begins. */
+static void stay_on_this_cpu(struct context *c) {
+        uint64_t one[16] = { 0 };
+        unsigned cpu = 0;
+        int size = CALL(SYS_sched_getaffinity, 0, sizeof c->cpus, c->cpus);
+        if (size <= 0 || CALL(SYS_getcpu, &cpu, NULL, NULL) < 0 || cpu >= 64 * 16)
+                return;
+        one[cpu / 64] = 1ull << (cpu % 64);
+        if (CALL(SYS_sched_setaffinity, 0, size, one) >= 0)
+                c->cpus_size = size;
+}
+
+void restore_cpus(const struct context *c) {
+        if (c->cpus_size > 0)
+                syscall(SYS_sched_setaffinity, 0, c->cpus_size, c->cpus);
+}
+
 void report_and_exit(struct context *c, int error) {
         c->at.error = -error;
         struct report report = { .kind = REPORT_FAILED, .failure = c->at };
@@ -175,8 +194,10 @@ static void first_process(struct context *c) {
         int error = stop_propagation(c);
         if (error >= 0 && !opens_outside(c))
                 error = for_each_op(c, 1);
-        if (error >= 0 && !c->has_init)
+        if (error >= 0 && !c->has_init) {
                 unblock_signals();
+                restore_cpus(c);
+        }
         if (error >= 0)
                 error = run_ops(c, plan_first_op(c->plan), 0);
         report_and_exit(c, error);
@@ -194,6 +215,7 @@ static int payload_process(void *argument) {
         struct context *c = argument;
         c->at.stage = STAGE_PAYLOAD;
         unblock_signals();
+        restore_cpus(c);
         int error = run_ops(c, plan_next(c->record), c->at.op + 1);
         report_and_exit(c, error);
 }
@@ -206,6 +228,7 @@ int perform_start_init(struct context *c, const void *payload) {
                 return -errno;
         if (c->at.error != 0)
                 _exit(125);
+        restore_cpus(c);
         run_init(c, pid);
 }
 
@@ -306,6 +329,7 @@ int sbx_start(const struct sbx_launch *launch, struct sbx_child *ret_child, stru
         pid_t pid = -1;
 
         mark(&c, 0, MOMENT_START);
+        stay_on_this_cpu(&c);
         int error = prepare(&c);
         mark(&c, 0, MOMENT_PREPARED);
         if (error >= 0) {
@@ -337,6 +361,7 @@ int sbx_start(const struct sbx_launch *launch, struct sbx_child *ret_child, stru
                 mark(&c, 0, MOMENT_MAPPED);
                 *ret_child = (struct sbx_child) { .pid = pid, .pidfd = pidfd, .status_fd = take_fd(&c.status_reader), .terminal_fd = -1, .has_init = (uint32_t) c.has_init };
         }
+        restore_cpus(&c);
         release(&c);
         return error < 0 ? error : 0;
 }
