@@ -159,6 +159,9 @@ class Spawner:
             env=environment(scratch),
             cwd="/",
         )
+        assert self.process.stdout is not None
+        if self.process.stdout.readline() != "ready\n":
+            raise BenchmarkError(f"the place {place.name} can't be made: {self.words()}")
 
     def ask(self, request: str) -> list[int]:
         assert self.process.stdin is not None
@@ -246,7 +249,12 @@ class Bench:
             if not place.available:
                 self.absent |= {subject.name: "needs root" for subject in here}
                 continue
-            self.spawners[place.name] = Spawner(place, [each.argv for each in here], scratch)
+            try:
+                spawner = Spawner(place, [each.argv for each in here], scratch)
+            except BenchmarkError as error:
+                self.absent |= {subject.name: str(error) for subject in here}
+                continue
+            self.spawners[place.name] = spawner
             for index, subject in enumerate(here):
                 self._admit(subject, index)
 

@@ -2,7 +2,8 @@
  *
  *   spawn COMMANDS
  *
- * Each line of the file COMMANDS is one command, its words set apart by tabs.  Requests come on standard input:
+ * Each line of the file COMMANDS is one command, its words set apart by tabs.  It says
+ * "ready" when it is; then requests come on standard input:
  *
  *   run INDEX                        ->  NANOSECONDS STATUS
  *   rate INDEX WORKERS MILLISECONDS  ->  LAUNCHES NANOSECONDS STATUS
@@ -136,6 +137,7 @@ int main(int argc, char **argv) {
         int null = open("/dev/null", O_RDWR | O_CLOEXEC);
         if (requests == NULL || answers < 0 || null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0)
                 fail("descriptors");
+        dprintf(answers, "ready\n");
         while (fgets(request, sizeof request, requests) != NULL) {
                 if (sscanf(request, "run %u", &index) == 1 && index < command_count)
                         run_once(commands[index], answers);

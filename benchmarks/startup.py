@@ -136,7 +136,20 @@ def report(content: dict[str, Any]) -> str:
     results: dict[str, common.Times] = content["results"]
     base = results["bubblewrap"].median
     floor = results["floor"].median
-    rows = [("", "median ms", "MAD", "to bwrap", "to floor", "n", "namespaces", "filter", "caps")]
+    rows = [
+        (
+            "",
+            "median ms",
+            "MAD",
+            "least",
+            "to bwrap",
+            "to floor",
+            "n",
+            "namespaces",
+            "filter",
+            "caps",
+        )
+    ]
     for name, each in sorted(results.items(), key=lambda item: item[1].median):
         given = content["given"].get(name, {})
         seen = "new namespaces" in given
@@ -145,6 +158,7 @@ def report(content: dict[str, Any]) -> str:
                 name,
                 f"{each.median:.3f}",
                 f"{each.mad:.3f}",
+                f"{each.least:.3f}",
                 f"{each.median / base:.2f}",
                 f"{each.median / floor:.2f}",
                 str(each.count),
