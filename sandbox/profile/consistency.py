@@ -48,17 +48,16 @@ def _targets(resolved: ResolvedProfile) -> Iterator[tuple[KeyPath, str, str]]:
     profile = resolved.profile
     filesystem = profile.filesystem
     entries = filesystem.tmpfs_entries()
-    taken: dict[str, KeyPath] = {
-        entry.path: ("filesystem", "tmpfs", at) for at, entry in enumerate(entries)
-    }
+    taken: dict[str, KeyPath] = {}
     if filesystem.proc != "none":
-        taken.setdefault("/proc", ("filesystem", "proc"))
+        taken["/proc"] = ("filesystem", "proc")
     if profile.devices.dev != "none":
-        taken.setdefault("/dev", ("devices", "dev"))
+        taken["/dev"] = ("devices", "dev")
     on_root: dict[str, KeyPath] = {}
     for at, entry in enumerate(entries):
         on_root.setdefault(entry.path, ("filesystem", "tmpfs", at))
         yield from _taken(resolved, ("filesystem", "tmpfs", at), entry.path, taken)
+        taken.setdefault(entry.path, ("filesystem", "tmpfs", at))
     for at, mount in enumerate(profile.mounts):
         on_root.setdefault(mount.target, ("mounts", at))
         yield from _taken(resolved, ("mounts", at), mount.target, taken)
@@ -80,7 +79,7 @@ def _taken(
     by = taken.get(path)
     if by is None or by == here:
         return
-    origin = resolved.origin(by) or "the default"
+    origin = resolved.locate(by) or "the default"
     hint = "say with the mount itself what may be done there"
     if by[-1] in {"proc", "dev"}:
         hint = f"take it out, or set {key_text(by)} to 'none'"

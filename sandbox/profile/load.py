@@ -15,7 +15,7 @@ from sandbox.profile.model import Profile
 from sandbox.profile.names import suggestion
 from sandbox.profile.resolved import KeyPath, Origin, Overrides, ResolvedProfile, key_text
 from sandbox.profile.seals import check_seals
-from sandbox.profile.source import SourceFile
+from sandbox.profile.source import MAXIMUM_PROBLEMS, SourceFile
 from sandbox.profile.validate import check_file
 from sandbox.profile.variables import Definition, InvalidError, Variables
 
@@ -78,6 +78,8 @@ def _variables(
     variables = Variables(definitions, environ=environ, cwd=cwd)
     problems = list(merged.problems)
     for name in definitions:
+        if len(problems) >= MAXIMUM_PROBLEMS:
+            break
         statement = merged.trace["vars", name]
         if statement.file == COMMAND_LINE:
             if name not in known:

@@ -87,10 +87,14 @@ def key_text(path: KeyPath) -> str:
         if isinstance(part, int):
             text += f"[{part}]"
             continue
-        bare = part.replace("-", "").replace("_", "")
-        plain = part if bare.isalnum() and bare.isascii() else quoted(part)
+        plain = part if is_bare(part) else quoted(part)
         text += f".{plain}" if text else plain
     return text
+
+
+def is_bare(name: str) -> bool:
+    """Whether a TOML key needs no quotes."""
+    return bool(name) and name.isascii() and name.replace("-", "a").replace("_", "a").isalnum()
 
 
 def key_path(text: str) -> KeyPath:

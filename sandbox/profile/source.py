@@ -106,7 +106,7 @@ def open_source(path: str, *, shown: str) -> SourceFile:
         # A FIFO without a writer would hang an open that waits.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     except OSError as error:
-        raise fail(f"cannot be read: {error.strerror}", _open_hint(path, error)) from None
+        raise fail(f"cannot be read: {error.strerror}", _open_hint(path, shown, error)) from None
     except ValueError:
         raise fail("a file's name cannot hold a NUL character") from None
     try:
@@ -287,9 +287,9 @@ def _kind(mode: int) -> str:
     return kinds.get(stat.S_IFMT(mode), "a special file")
 
 
-def _open_hint(path: str, error: OSError) -> str:
+def _open_hint(path: str, shown: str, error: OSError) -> str:
     if isinstance(error, FileNotFoundError):
-        return f"there is no {path}" if os.path.isabs(path) else ""
+        return f"that is {path}" if path != shown else ""
     if isinstance(error, PermissionError):
         return "its permissions, or those of a directory above it, keep this user out"
     return ""

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from sandbox.profile.model import Mount, Profile
-from sandbox.profile.resolved import KeyPath, Origin, ResolvedProfile, key_text
+from sandbox.profile.resolved import KeyPath, Origin, ResolvedProfile, is_bare, key_text
 
 
 class Rule(NamedTuple):
@@ -100,8 +100,7 @@ def inline(value: Any) -> str:
 
 
 def _key(name: str) -> str:
-    bare = name.replace("-", "").replace("_", "")
-    return name if bare.isalnum() and bare.isascii() else _string(name, variables=False)
+    return name if is_bare(name) else _string(name, variables=False)
 
 
 def _string(text: str, *, variables: bool = True) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from sandbox.profile.names import suggestion
 
 MAXIMUM_LENGTH = 64 * 1024
+MAXIMUM_DEPTH = 32
 BUILT_IN = ("home", "cwd", "profile_dir")
 
 
@@ -46,6 +47,7 @@ class Variables:
         self._environ = environ
         self._cwd = cwd
         self._values: dict[str, str] = {}
+        self._depths: dict[str, int] = {}
         self._open: list[str] = []
         self.environment: dict[str, str | None] = {}
         self.uses_cwd = False
@@ -106,9 +108,12 @@ class Variables:
             raise InvalidError(f"the variables refer to each other: {chain}")
         self._open.append(name)
         try:
+            # The first keeps the recursion short, the second the same whatever was looked up before.
+            _check_depth(len(self._open))
             value = self.expand(definition.text, definition.directory)
-        except RecursionError:
-            raise InvalidError("variables refer to each other too deeply") from None
+            below = (self._depths.get(inner, 0) for inner in names_in(definition.text))
+            self._depths[name] = 1 + max(below, default=0)
+            _check_depth(self._depths[name])
         finally:
             self._open.pop()
         self._values[name] = value
@@ -121,6 +126,11 @@ class Variables:
         if name.isupper():
             return f"an environment variable is ${{env:{name[:64]}}}"
         return "define it in [vars]; a plain $ is written $$"
+
+
+def _check_depth(depth: int) -> None:
+    if depth > MAXIMUM_DEPTH:
+        raise InvalidError(f"more than {MAXIMUM_DEPTH} variables one within the other")
 
 
 def split(text: str) -> list[tuple[str, str | None]]:

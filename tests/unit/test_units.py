@@ -1,5 +1,7 @@
 """Sizes, limits and permission bits."""
 
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -38,7 +40,7 @@ def test_sizes_are_powers_of_1024(text: int | str, number: int) -> None:
         (".5M", "isn't a size"),
         ("0x10", "isn't a size"),
         ("1e3", "isn't a size"),
-        ("٣", "isn't a size"),
+        ("\u0663", "isn't a size"),
         ("64MB", "write '64M'"),
         ("64 MiB", "write '64M'"),
         ("64m", "write '64M'"),
@@ -63,10 +65,8 @@ def test_a_unit_is_a_factor(number: int, unit: str) -> None:
 
 @given(st.text(max_size=12))
 def test_any_text_is_a_size_or_a_value_error(text: str) -> None:
-    try:
+    with contextlib.suppress(ValueError):
         assert units.size(text) >= 0
-    except ValueError as error:
-        assert str(error)
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_what_is_no_limit_is_refused(value: object, in_bytes: bool) -> None:
 def test_octal_takes_digits_up_to_a_maximum() -> None:
     assert units.octal("0755", maximum=0o7777) == 0o755
     assert units.octal("1777", maximum=0o7777) == 0o1777
-    for text in ("", "0o755", "799", "-1", "777777", "٧"):
+    for text in ("", "0o755", "799", "-1", "777777", "\u0667"):
         with pytest.raises(ValueError, match="isn't octal"):
             units.octal(text, maximum=0o7777)
     with pytest.raises(ValueError, match="above 0777"):

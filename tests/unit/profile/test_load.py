@@ -5,11 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.unit.profile.conftest import Load, Problems, Write
 
 from sandbox.errors import Problem, ProfileError
 from sandbox.profile import load
 from sandbox.profile.names import shipped_names, shipped_path
+from tests.unit.profile.conftest import Load, Problems, Write
 
 FileProblems = Callable[[str], tuple[Problem, ...]]
 

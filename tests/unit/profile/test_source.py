@@ -166,7 +166,7 @@ def test_every_line_with_an_invisible_character_is_reported(
 
 def test_letters_of_all_scripts_and_windows_line_ends_are_fine(tmp_path: Path) -> None:
     path = tmp_path / "app.toml"
-    path.write_bytes('schema = 1\r\n# grün, 日本語, العربية, é, 😀\r\n\t\r\n'.encode())
+    path.write_bytes("schema = 1\r\n# grün, 日本語, العربية, é, 😀\r\n\t\r\n".encode())
     assert load("app.toml", cwd=str(tmp_path), environ={}).profile.schema == 1
 
 

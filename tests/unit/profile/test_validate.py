@@ -1,6 +1,7 @@
 """Keys and values that a profile may not have, each with words that say why."""
 
 import pytest
+
 from tests.unit.profile.conftest import Load, Problems
 
 WRONG = [
@@ -16,7 +17,11 @@ WRONG = [
     ("[process]\numask = '1777'", "process.umask", "above 0777"),
     ("[process]\numask = 22", "process.umask", "expected text in quotes, not a number"),
     ("[process]\ncwd = 1979-05-27", "process.cwd", "not a date or time"),
-    ("[process]\nterminal = 'yes'", "process.terminal", "'yes' isn't 'never' or 'auto' or 'always'"),
+    (
+        "[process]\nterminal = 'yes'",
+        "process.terminal",
+        "'yes' isn't 'never' or 'auto' or 'always'",
+    ),
     ("process = 1", "process", "expected a table, not a number"),
     ("[[process]]\ninit = true", "process", "expected a table, not a list"),
     ("[mounts]\ntype = 'bind'", "mounts", "expected a list, not a table"),
@@ -26,7 +31,11 @@ WRONG = [
     ("[filesystem]\ntmpfs = [1]", "filesystem.tmpfs[0]", "expected text in quotes or a table"),
     # ids
     *(
-        (f"[identity]\n{key} = {value}", f"identity.{key}", "isn't a whole number from 0 to 4294967294")
+        (
+            f"[identity]\n{key} = {value}",
+            f"identity.{key}",
+            "isn't a whole number from 0 to 4294967294",
+        )
         for key in ("user", "group")
         for value in ("''", "'1000:'", "'+0'", "'0'", "' 0'", "-1", "4294967295", "'nobody'")
     ),
@@ -175,8 +184,8 @@ def test_a_value_of_a_later_version_is_named_as_such(
 
 
 def test_the_version_of_the_format_has_to_be_stated(problems: Problems, write: object) -> None:
-    from sandbox.profile.source import SourceFile
     from sandbox.profile.resolved import Stamp
+    from sandbox.profile.source import SourceFile
     from sandbox.profile.validate import check_file
 
     source = SourceFile(path="/app.toml", shown="app.toml", text="", stamp=Stamp(0, 0, 0, 0, 0))

@@ -1,0 +1,180 @@
+"""sbx check, sbx show and sbx schema."""
+
+import json
+import os
+import pty
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from sandbox.cli import main
+from sandbox.cli.check import marked
+from sandbox.errors import EXIT_SANDBOX, Problem
+from sandbox.profile.schema import schema_text
+from tests.unit.profile.conftest import Write
+
+
+@pytest.fixture(autouse=True)
+def in_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+Output = pytest.CaptureFixture[str]
+
+
+def test_check_says_which_files_are_well(write: Write, capsys: Output) -> None:
+    write("")
+    assert main(["check", "app.toml", "minimal"]) == 0
+    assert capsys.readouterr() == ("app.toml: ok\nminimal: ok\n", "")
+
+
+def test_check_reports_all_problems_of_all_files(write: Write, capsys: Output) -> None:
+    write("[process]\numsk = 1\ncwd = 'x'")
+    write("[network]\nmode = 'hst'", "other")
+    write("", "good")
+    assert main(["check", "app.toml", "other.toml", "good.toml", "nope.toml"]) == EXIT_SANDBOX
+    out, err = capsys.readouterr()
+    assert out == "good.toml: ok\n"
+    assert err.splitlines() == [
+        "sbx: error: app.toml:3: process.umsk: there is no such key",
+        "hint: did you mean 'umask'?",
+        "sbx: error: app.toml:4: process.cwd: 'x' isn't an absolute path",
+        "hint: did you mean '/x'? or start it with ${profile_dir} or ${cwd}",
+        "sbx: error: other.toml:3: network.mode: 'hst' isn't 'none' or 'host'",
+        "hint: did you mean 'host'?",
+        "sbx: error: nope.toml: cannot be read: No such file or directory",
+        f"hint: that is {os.getcwd()}/nope.toml",
+    ]
+
+
+def test_check_reports_a_common_base_once(write: Write, capsys: Output) -> None:
+    write("[oops]", "base")
+    for name in "ab":
+        write("[profile]\nextends = 'base.toml'", name)
+    assert main(["check", "a.toml", "b.toml"]) == EXIT_SANDBOX
+    assert capsys.readouterr().err.count("there is no such key") == 1
+
+
+def test_check_knows_the_names_of_system_calls(write: Write, capsys: Output) -> None:
+    write("[seccomp]\nallow = ['read', 'raed', '@servce']", "base")
+    write("[profile]\nextends = 'base.toml'")
+    assert main(["check", "app.toml"]) == EXIT_SANDBOX
+    err = capsys.readouterr().err
+    assert "base.toml:3: seccomp.allow[1]: there is no system call 'raed'" in err
+    assert "base.toml:3: seccomp.allow[2]: there is no group '@servce'" in err
+
+
+def test_check_prints_json(write: Write, capsys: Output) -> None:
+    write("[process]\numsk = 1")
+    assert main(["check", "--json", "app.toml"]) == EXIT_SANDBOX
+    out, err = capsys.readouterr()
+    assert err == ""
+    problem = {
+        "file": "app.toml",
+        "line": 3,
+        "column": 1,
+        "key": "process.umsk",
+        "reason": "there is no such key",
+        "hint": "did you mean 'umask'?",
+    }
+    assert json.loads(out) == {"ok": False, "problems": [problem]}
+    write("")
+    assert main(["check", "--json", "app.toml"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"ok": True, "problems": []}
+
+
+def test_check_marks_the_place_on_a_terminal(
+    write: Write, monkeypatch: pytest.MonkeyPatch, sbx_path: str
+) -> None:
+    write("[process]\nterminal = 'sometimes'")
+    ours, theirs = pty.openpty()
+    environ = {"PATH": os.environ["PATH"], "NO_COLOR": "1", "TERM": "xterm"}
+    import subprocess
+
+    done = subprocess.run(
+        [sbx_path, "check", "app.toml"], check=False, stderr=theirs, env=environ, timeout=60
+    )
+    os.close(theirs)
+    shown = os.read(ours, 65536).decode().replace("\r\n", "\n")
+    os.close(ours)
+    assert done.returncode == EXIT_SANDBOX
+    assert shown.splitlines()[1:3] == ["  terminal = 'sometimes'", "             ^^^^^^^^^^^"]
+
+
+@pytest.mark.parametrize(
+    ("source", "column", "width", "mark"),
+    (
+        ("a = 1", 5, 1, "    ^"),
+        ("\ta = 1", 6, 1, "     ^"),
+        ("日本 = 1", 6, 1, "       ^"),
+        ("é = 12", 5, 2, "    ^^"),
+        ("# \u202e", 3, 1, "  ^^^^^^"),
+        ("x", 9, 3, " ^"),
+    ),
+)
+def test_the_mark_is_under_what_is_meant(source: str, column: int, width: int, mark: str) -> None:
+    problem = Problem("app.toml", 1, column, "", "reason", source=source, width=width)
+    assert marked(problem)[1] == mark
+
+
+def test_a_long_line_is_cut_around_the_mark() -> None:
+    source = "x" * 5000 + "!" + "y" * 5000
+    line, mark = marked(Problem("app.toml", 1, 5001, "", "reason", source=source))
+    assert len(line) == 100
+    assert line[len(mark) - 1] == "!"
+
+
+def test_show_prints_one_profile_that_stands_for_itself(write: Write, capsys: Output) -> None:
+    write("[profile]\nextends = 'minimal'\n[filesystem]\nread = ['/etc/hosts']")
+    assert main(["show", "app.toml"]) == 0
+    text = capsys.readouterr().out
+    shown = tomllib.loads(text)
+    assert "extends" not in shown["profile"]
+    assert shown["filesystem"]["read"] == ["/etc/hosts"]
+    assert "/usr" in shown["filesystem"]["execute"]
+
+
+def test_show_resolved_names_the_file_and_line_of_each_rule(write: Write, capsys: Output) -> None:
+    write("[filesystem]\nread = ['/b']", "base")
+    write("[profile]\nextends = 'base.toml'\n[filesystem]\nread = ['/a']")
+    assert main(["show", "--resolved", "app.toml"]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["filesystem.read", '"/a"', "app.toml:5"] in rows
+    assert ["filesystem.read", '"/b"', "base.toml:3"] in rows
+    assert ["network.mode", '"none"', "default"] in rows
+    assert main(["show", "--resolved", "--json", "app.toml"]) == 0
+    entries = json.loads(capsys.readouterr().out)
+    assert {
+        "key": "filesystem.read",
+        "value": "/b",
+        "file": "base.toml",
+        "line": 3,
+        "column": 9,
+    } in entries
+    assert {
+        "key": "network.mode",
+        "value": "none",
+        "file": None,
+        "line": None,
+        "column": None,
+    } in entries
+
+
+def test_show_prints_the_profile_as_json(write: Write, capsys: Output) -> None:
+    write("[process]\numask = '0077'")
+    assert main(["show", "--json", "app.toml"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["process"]["umask"] == "0077"
+    assert shown["network"]["mode"] == "none"
+
+
+def test_show_reports_what_is_wrong(write: Write, capsys: Output) -> None:
+    write("[qqqq]")
+    assert main(["show", "app.toml"]) == EXIT_SANDBOX
+    assert capsys.readouterr() == ("", "sbx: error: app.toml:2: qqqq: there is no such key\n")
+
+
+def test_schema_prints_the_schema(capsys: Output) -> None:
+    assert main(["schema"]) == 0
+    assert capsys.readouterr().out == schema_text()
