@@ -76,7 +76,9 @@ def decode(data: bytes) -> Plan:
         raise BadPlanError(f"a plan of format {version}; this sbx reads {VERSION}")
     if size != len(data) or total != checksum(data[_SUMMED_FROM:]):
         raise BadPlanError("the plan is damaged")
-    if op_count > MAX_OPS or stamp_count > MAX_STAMPS or data_at + data_size > size:
+    bounds = ((ops_at, ops_size), (stamps_at, stamps_size), (data_at, data_size))
+    sound = all(at % 8 == 0 and at + length <= size for at, length in bounds)
+    if not sound or op_count > MAX_OPS or stamp_count > MAX_STAMPS:
         raise BadPlanError("the plan's counts are out of bounds")
     reader = _Reader(data[data_at : data_at + data_size])
     ops = reader.records(data, ops_at, ops_size, op_count, OPS)
@@ -144,7 +146,7 @@ class _Reader:
         found: list[tuple[Record, str]] = []
         end = at + size
         for _ in range(count):
-            if at + _HEAD.size > end or end > len(whole):
+            if at + _HEAD.size > end:
                 raise BadPlanError("a record is out of bounds")
             kind, _, length, offset, origin_length = _HEAD.unpack_from(whole, at)
             record_type = kinds.get(kind)
@@ -166,6 +168,8 @@ class _Reader:
         offset, length = _REF.unpack(slot)
         if letter == "s":
             return self._string(offset, length)
+        if offset % (8 if letter == "b" else 4):
+            raise BadPlanError("a reference is out of line")
         if letter == "b":
             return self._bytes(offset, length)
         entries = self._bytes(offset, 8 * length)

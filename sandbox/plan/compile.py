@@ -89,8 +89,8 @@ def _steps(inputs: Inputs) -> Iterator[Step]:
     profile = inputs.profile
     identity = identities.resolve(inputs)
     statements = tree.build(inputs, identity)
-    policy = seccomp.policy_from_profile(profile.seccomp)
-    nested = not profile.seccomp.enabled or namespaces_allowed(policy)
+    policy = _policy(inputs)
+    nested = policy is None or namespaces_allowed(policy)
     dies = [Step(SetDeathSignal(signal=SIGKILL), ("process", "die_with_parent"))]
     dies = dies if profile.process.die_with_parent else []
     rules = landlock.steps(inputs, statements)
@@ -129,7 +129,8 @@ def _steps(inputs: Inputs) -> Iterator[Step]:
     yield from _payload(inputs)
     if rules:
         yield Step(RestrictSelf(flags=0), ("landlock", "enabled"))
-    yield from _filter(inputs, policy)
+    if policy is not None:
+        yield from _filter(inputs, policy)
     yield Step(Execute(argv=profile.process.command), ("process", "command"))
 
 
@@ -200,10 +201,21 @@ def _payload(inputs: Inputs) -> Iterator[Step]:
         yield Step(KeepDescriptor(number=number), ("process", "descriptors", index))
 
 
+def _policy(inputs: Inputs) -> seccomp.SeccompPolicy | None:
+    """The policy, if it is wanted and sound."""
+    if not inputs.profile.seccomp.enabled:
+        return None
+    try:
+        policy = seccomp.policy_from_profile(inputs.profile.seccomp)
+        found = seccomp.problems(policy)
+    except ProfileError as error:
+        found = error.problems
+    _place(inputs, found)
+    return None if found else policy
+
+
 def _filter(inputs: Inputs, policy: seccomp.SeccompPolicy) -> Iterator[Step]:
     host = inputs.host
-    if not inputs.profile.seccomp.enabled:
-        return
     if "errno" not in host.seccomp_actions:
         inputs.lacks(
             ("seccomp", "enabled"),
@@ -217,12 +229,14 @@ def _filter(inputs: Inputs, policy: seccomp.SeccompPolicy) -> Iterator[Step]:
             "this kernel can't log what a filter denies",
             "use Linux 4.14 or later",
         )
+    refused = seccomp.launch_problems(policy, host.machine)
     try:
         program = seccomp.compile_filter(policy, host.machine)
     except ProfileError as error:
-        _place(inputs, error.problems)
+        refused = error.problems
+    if refused:
+        _place(inputs, refused)
         return
-    _place(inputs, seccomp.launch_problems(policy, host.machine))
     flags = seccomp.filter_flags(policy) if "log" in host.seccomp_actions else 0
     yield Step(InstallFilter(program=program, flags=flags), ("seccomp",))
 

@@ -1,0 +1,449 @@
+"""The root: the most specific statement holds, deny wins, and nothing more than asked is there."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sandbox.errors import ProfileError, UnsupportedError
+from sandbox.plan.kernel import Attr
+from sandbox.plan.ops import (
+    ANY_DEVICE,
+    AttachProc,
+    Bind,
+    BindDevice,
+    BindMount,
+    CreateProc,
+    MakeSymlink,
+    Mask,
+    MaskPath,
+    MountDevpts,
+    MountOverlay,
+    MountRoot,
+    MountRootTree,
+    MountTmpfs,
+    RestrictRoot,
+    SetMountAttributes,
+    SetSysctl,
+    WriteFile,
+)
+from sandbox.plan.record import Plan
+from sandbox.plan.tree import USUAL_LINKS
+from tests.plans import ROOT, USER, compiled, names, ops_of
+
+READ = Attr.RDONLY | Attr.NOSUID | Attr.NODEV | Attr.NOEXEC
+EXECUTE = Attr.RDONLY | Attr.NOSUID | Attr.NODEV
+WRITE = Attr.NOSUID | Attr.NODEV | Attr.NOEXEC
+MAKERS = {"AttachProc", "BindDevice", "BindMount", "MakeSymlink", "MaskPath", "MountTmpfs"}
+BARE: dict[str, Any] = {"devices": {"dev": "none"}}
+
+PATHS = ("/", "/a", "/a/b", "/a/b/c", "/a/bc", "/d", "/d/e", "/usr/a", "/bin/a")
+
+
+def bare(**filesystem: Any) -> Plan:
+    """A plan of these statements without /dev and /proc."""
+    return compiled(filesystem={"proc": "none", **filesystem}, **BARE)
+
+
+def binds(plan: Plan) -> dict[str, int]:
+    return {op.target: op.attributes for op in ops_of(plan, BindMount)}
+
+
+def test_each_path_is_bound_with_no_more_than_it_is_given() -> None:
+    plan = bare(read=["/r"], write=["/w"], execute=["/x"])
+    assert binds(plan) == {"/r": READ, "/w": WRITE, "/x": EXECUTE}
+    assert all(op.flags == Bind.RECURSIVE for op in ops_of(plan, BindMount))
+
+
+def test_a_path_in_two_lists_has_the_rights_of_both() -> None:
+    assert binds(bare(write=["/p"], execute=["/p"])) == {"/p": Attr.NOSUID | Attr.NODEV}
+
+
+def test_a_path_with_the_rights_of_the_one_above_needs_no_mount() -> None:
+    plan = bare(read=["/srv", "/srv/a/b"], write=["/srv/a", "/srv/a/c"])
+    assert binds(plan) == {"/srv": READ, "/srv/a": WRITE, "/srv/a/b": READ}
+
+
+def test_what_is_denied_as_a_whole_is_not_there() -> None:
+    plan = bare(read=["/srv"], deny=["/srv", "/other"])
+    assert not ops_of(plan, BindMount)
+    assert not ops_of(plan, MaskPath)
+
+
+def test_deny_and_mask_cover_what_a_path_above_shows() -> None:
+    plan = bare(read=["/srv"], deny=["/srv/a", "/srv/b"], mask=["/srv/b", "/srv/c"])
+    assert ops_of(plan, MaskPath) == [
+        MaskPath(path="/srv/a", how=Mask.DENY),
+        MaskPath(path="/srv/b", how=Mask.DENY),
+        MaskPath(path="/srv/c", how=Mask.EMPTY),
+    ]
+
+
+def test_what_is_allowed_below_a_denied_path_is_reached_through_a_passage() -> None:
+    plan = bare(read=["/srv", "/srv/a/b"], deny=["/srv/a"])
+    order = [op for op in plan.ops if getattr(op, "path", getattr(op, "target", "")) == "/srv/a"]
+    assert order == [
+        MaskPath(path="/srv/a", how=Mask.PASSAGE),
+        SetMountAttributes(path="/srv/a", attributes=READ),
+    ]
+    assert binds(plan)["/srv/a/b"] == READ
+    kinds = names(plan)
+    assert kinds.index("MaskPath") < len(kinds) - kinds[::-1].index("BindMount")
+
+
+def test_the_root_in_memory_is_sealed_once_all_is_in_it() -> None:
+    plan = compiled(filesystem={"read": ["/srv", "/srv/a/b"], "deny": ["/srv/a"]})
+    seals = [plan.ops.index(op) for op in ops_of(plan, SetMountAttributes)]
+    assert plan.ops[seals[-1]] == SetMountAttributes(path="/", attributes=READ)
+    mounted = [i for i, name in enumerate(names(plan)) if name in MAKERS]
+    assert max(mounted) < min(seals)
+
+
+def test_the_whole_host_as_root_stays_in_place_where_dev_takes_what_is_made() -> None:
+    plan = compiled(filesystem={"execute": ["/"], "deny": ["/root"]})
+    assert ops_of(plan, RestrictRoot) == [RestrictRoot(attributes=EXECUTE)]
+    assert not ops_of(plan, MountRootTree)
+    kinds = names(plan)
+    assert kinds.index("RestrictRoot") < kinds.index("MountTmpfs") < kinds.index("MaskPath")
+
+
+@pytest.mark.parametrize(
+    "tables",
+    (
+        {"devices": {"dev": "none"}},
+        {"filesystem": {"read": ["/", "/a/b"], "deny": ["/a"]}},
+        {"mounts": [{"type": "overlay", "target": "/o", "lower": ["/l"]}]},
+        {"rootfs": {"type": "directory", "path": "/i"}},
+    ),
+)
+def test_the_root_is_a_copy_where_something_must_hang_beside_it(tables: dict[str, Any]) -> None:
+    plan = compiled(**{"filesystem": {"read": ["/"]}, **tables})
+    assert not ops_of(plan, RestrictRoot)
+    assert ops_of(plan, MountRootTree)
+
+
+def test_links_at_the_top_of_the_host_stay_links_and_what_they_lead_to_is_shown() -> None:
+    plan = bare(execute=["/bin", "/lib/x"])
+    assert ops_of(plan, MakeSymlink) == [
+        MakeSymlink(path="/bin", target="usr/bin"),
+        MakeSymlink(path="/lib", target="usr/lib"),
+    ]
+    assert binds(plan) == {"/usr/bin": EXECUTE, "/usr/lib/x": EXECUTE}
+    assert {w.path for w in plan.watched} == {"/bin", "/lib"}
+
+
+def test_a_usual_link_that_this_host_lacks_is_nothing_to_show() -> None:
+    plan = bare(execute=list(USUAL_LINKS))
+    assert set(binds(plan)) == {"/usr/bin", "/usr/lib", "/usr/sbin"}
+    assert {w.path for w in plan.watched} == set(USUAL_LINKS)
+
+
+def test_a_denied_path_is_denied_by_every_name_of_its_directory() -> None:
+    plan = bare(execute=["/usr"], deny=["/bin/su"])
+    assert ops_of(plan, MaskPath) == [MaskPath(path="/usr/bin/su", how=Mask.DENY)]
+
+
+def test_the_whole_host_as_root_is_one_mount_without_links_of_our_own() -> None:
+    plan = bare(read=["/"], execute=["/usr", "/bin"], write=["/srv"], deny=["/root"])
+    assert ops_of(plan, MountRootTree) == [MountRootTree(source="/", attributes=READ)]
+    assert not ops_of(plan, MountRoot)
+    assert not ops_of(plan, MakeSymlink)
+    assert binds(plan) == {"/usr": EXECUTE, "/srv": WRITE}
+    assert ops_of(plan, MaskPath) == [MaskPath(path="/root", how=Mask.DENY)]
+    assert not ops_of(plan, SetMountAttributes)
+
+
+def test_a_denied_root_is_an_empty_one() -> None:
+    plan = bare(read=["/", "/srv"], deny=["/"])
+    assert ops_of(plan, MountRoot)
+    assert binds(plan) == {"/srv": READ}
+
+
+def test_a_directory_as_root_is_read_only_and_its_paths_are_its_own() -> None:
+    plan = compiled(
+        rootfs={"type": "directory", "path": "/images/a"},
+        filesystem={"proc": "none", "execute": ["/bin"], "read": ["/etc"], "write": ["/var"]},
+        **BARE,
+    )
+    assert ops_of(plan, MountRootTree) == [MountRootTree(source="/images/a", attributes=READ)]
+    assert binds(plan) == {"/bin": EXECUTE, "/var": WRITE}
+    flags = {op.flags for op in ops_of(plan, BindMount)}
+    assert flags == {Bind.RECURSIVE | Bind.FROM_ROOTFS}
+
+
+def test_an_overlay_takes_the_place_of_the_root() -> None:
+    rootfs = {"type": "directory", "path": "/i", "overlay": "tmpfs", "overlay_size": "1M"}
+    plan = compiled(rootfs=rootfs, filesystem={"execute": ["/"]})
+    assert ops_of(plan, MountOverlay) == [
+        MountOverlay(
+            target="/",
+            lower=("/i",),
+            upper="",
+            work="",
+            size=1 << 20,
+            attributes=Attr.NOSUID | Attr.NODEV,
+        )
+    ]
+    assert not ops_of(plan, MountRootTree)
+    kept = compiled(rootfs={**rootfs, "overlay": "/k"}, filesystem={"execute": ["/"]})
+    (overlay,) = ops_of(kept, MountOverlay)
+    assert (overlay.upper, overlay.work, overlay.size) == ("/k/upper", "/k/work", 0)
+
+
+def test_an_overlay_over_nothing_is_refused() -> None:
+    with pytest.raises(ProfileError, match="no tree"):
+        compiled(rootfs={"overlay": "tmpfs"})
+
+
+def test_an_overlay_needs_the_kernels_support() -> None:
+    rootfs = {"type": "directory", "path": "/i", "overlay": "tmpfs"}
+    with pytest.raises(UnsupportedError, match="modprobe overlay"):
+        compiled(replace(ROOT, overlay=False), rootfs=rootfs)
+    with pytest.raises(UnsupportedError, match=r"Linux 5\.11"):
+        compiled(replace(ROOT, release_tuple=(5, 10, 0)), rootfs=rootfs)
+
+
+def test_memory_is_limited_in_size_and_number_of_files() -> None:
+    plan = bare(tmpfs=["/tmp", {"path": "/small", "size": "4K", "mode": "0700"}])
+    assert ops_of(plan, MountTmpfs) == [
+        MountTmpfs(target="/small", size=4096, inodes=64, mode=0o700, attributes=WRITE),
+        MountTmpfs(target="/tmp", size=64 << 20, inodes=16384, mode=0o1777, attributes=WRITE),
+    ]
+
+
+def test_mounts_have_their_own_rights() -> None:
+    plan = compiled(
+        mounts=[
+            {"type": "bind", "source": "/s", "target": "/bin/t", "optional": True},
+            {"type": "bind", "source": "/w", "target": "/w", "writable": True, "recursive": False},
+            {"type": "tmpfs", "target": "/m", "execute": True, "size": "1M", "mode": "0755"},
+            {"type": "overlay", "target": "/o", "lower": ["/l", "/k"], "upper": "/u"},
+        ],
+        filesystem={"proc": "none"},
+        **BARE,
+    )
+    assert ops_of(plan, BindMount) == [
+        BindMount(source="/w", target="/w", attributes=WRITE, flags=0),
+        BindMount(
+            source="/s", target="/usr/bin/t", attributes=READ, flags=Bind.RECURSIVE | Bind.OPTIONAL
+        ),
+    ]
+    (memory,) = ops_of(plan, MountTmpfs)
+    assert (memory.attributes, memory.size, memory.mode) == (WRITE & ~Attr.NOEXEC, 1 << 20, 0o755)
+    (overlay,) = ops_of(plan, MountOverlay)
+    assert overlay.lower == ("/l", "/k")
+    assert (overlay.upper, overlay.work) == ("/u/upper", "/u/work")
+    assert overlay.attributes == READ
+
+
+def test_an_idmapped_mount_shows_its_owner_as_the_payload() -> None:
+    mount = {"type": "bind", "source": "/s", "target": "/s", "idmap": True}
+    (bind,) = ops_of(compiled(mounts=[mount]), BindMount)
+    assert bind.flags == Bind.RECURSIVE | Bind.IDMAP_OWNER
+    assert bind.uid > 524288
+    assert bind.uid == bind.gid
+    with pytest.raises(UnsupportedError, match="root"):
+        compiled(USER, mounts=[mount])
+    plan = compiled(USER, mounts=[mount], profile={"optional": ["mounts.idmap"]})
+    assert plan.not_enforced == ("mounts.idmap",)
+    assert not ops_of(plan, BindMount)[0].flags & Bind.IDMAP_OWNER
+
+
+def test_a_mount_over_the_root_is_refused() -> None:
+    with pytest.raises(ProfileError, match="over the root"):
+        compiled(mounts=[{"type": "tmpfs", "target": "/"}])
+
+
+def test_a_private_dev_holds_the_usual_nodes_and_no_more() -> None:
+    plan = compiled()
+    assert {op.target: (op.major, op.minor) for op in ops_of(plan, BindDevice)} == {
+        "/dev/null": (1, 3),
+        "/dev/zero": (1, 5),
+        "/dev/full": (1, 7),
+        "/dev/random": (1, 8),
+        "/dev/urandom": (1, 9),
+        "/dev/tty": (5, 0),
+    }
+    assert ops_of(plan, MountDevpts) == [MountDevpts(target="/dev/pts")]
+    assert [op.path for op in ops_of(plan, MakeSymlink)] == [
+        "/dev/fd",
+        "/dev/ptmx",
+        "/dev/stderr",
+        "/dev/stdin",
+        "/dev/stdout",
+    ]
+
+
+def test_over_a_tree_dev_is_memory_and_sealed() -> None:
+    plan = compiled(filesystem={"read": ["/"]})
+    dev = [op for op in plan.ops if getattr(op, "target", getattr(op, "path", "")) == "/dev"]
+    assert [type(op).__name__ for op in dev[:2]] == ["MountTmpfs", "SetMountAttributes"]
+    assert plan.ops.index(dev[1]) > plan.ops.index(ops_of(plan, BindDevice)[-1])
+
+
+def test_a_further_device_is_any_character_device() -> None:
+    plan = compiled(devices={"allow": ["/dev/kvm"]})
+    kvm = BindDevice(source="/dev/kvm", target="/dev/kvm", major=ANY_DEVICE, minor=ANY_DEVICE)
+    assert kvm in ops_of(plan, BindDevice)
+
+
+def test_deny_takes_dev_and_its_nodes_away() -> None:
+    plan = compiled(filesystem={"deny": ["/dev"], "proc": "none"})
+    assert not ops_of(plan, BindDevice)
+    assert not ops_of(plan, MakeSymlink)
+    plan = compiled(filesystem={"deny": ["/dev/tty"]})
+    assert "/dev/tty" not in {op.target for op in ops_of(plan, BindDevice)}
+
+
+def test_proc_is_read_only_and_what_tells_of_the_machine_is_covered() -> None:
+    plan = compiled()
+    assert ops_of(plan, AttachProc) == [AttachProc(target="/proc", attributes=READ)]
+    masked = [op.path for op in ops_of(plan, MaskPath)]
+    assert "/proc/interrupts" in masked
+    assert "/proc/keys" in masked
+    assert "/proc/kcore" not in masked
+    assert "/proc/kcore" in [op.path for op in ops_of(compiled(identity={"map": "host"}), MaskPath)]
+
+
+def test_a_writable_proc_keeps_the_kernels_settings_read_only() -> None:
+    plan = compiled(filesystem={"proc": "writable"})
+    assert ops_of(plan, AttachProc)[0].attributes == WRITE
+    assert binds(plan)["/proc/sys"] == READ
+    assert binds(plan)["/proc/sysrq-trigger"] == READ
+    assert all(op.flags & Bind.FROM_ROOT for op in ops_of(plan, BindMount))
+
+
+def test_a_proc_of_processes_alone_comes_after_the_one_that_settings_go_through() -> None:
+    plan = compiled(USER, filesystem={"proc": "pid"}, seccomp={"allow": ["@program"]})
+    assert [op.options for op in ops_of(plan, CreateProc)] == [0, 1]
+    assert not [op for op in ops_of(plan, MaskPath) if op.path.startswith("/proc")]
+
+
+def test_user_namespaces_inside_are_turned_off_unless_allowed() -> None:
+    off = [SetSysctl(path="user/max_user_namespaces", value="0")]
+    allow = {"allow": ["@program"]}
+    assert ops_of(compiled(seccomp=allow), SetSysctl) == off
+    assert ops_of(compiled(seccomp=allow, filesystem={"proc": "none"}), SetSysctl) == off
+    allow = {"allow": ["@program", "@namespaces"]}
+    assert not ops_of(compiled(seccomp=allow), SetSysctl)
+
+
+def test_the_hosts_own_setting_is_never_touched() -> None:
+    plan = compiled(identity={"map": "host"}, seccomp={"allow": ["@program"]})
+    assert not ops_of(plan, SetSysctl)
+
+
+def test_proc_without_a_pid_namespace_is_refused() -> None:
+    with pytest.raises(ProfileError, match="PID namespace"):
+        compiled(namespaces={"pid": False})
+    plan = compiled(namespaces={"pid": False}, filesystem={"proc": "none"})
+    assert not ops_of(plan, CreateProc)
+
+
+def test_what_is_denied_in_proc_is_covered_once_proc_is_there() -> None:
+    plan = compiled(filesystem={"deny": ["/proc/sys", "/proc/keys"]})
+    masks = {op.path: op.how for op in ops_of(plan, MaskPath)}
+    assert masks["/proc/sys"] == masks["/proc/keys"] == Mask.DENY
+    kinds = names(plan)
+    assert kinds.index("AttachProc") < kinds.index("MaskPath")
+    assert [op.path for op in ops_of(plan, MaskPath)].count("/proc/keys") == 1
+
+
+def test_generated_files_are_those_that_are_asked_for() -> None:
+    plan = compiled(rootfs={"generate": ["passwd", "resolv.conf"]})
+    assert [op.path for op in ops_of(plan, WriteFile)] == ["/etc/passwd", "/etc/resolv.conf"]
+    assert ops_of(plan, WriteFile)[1].content == b""
+    plan = compiled(rootfs={"generate": ["passwd"]}, filesystem={"deny": ["/etc/passwd"]})
+    assert not ops_of(plan, WriteFile)
+
+
+@pytest.mark.parametrize(
+    ("real", "read", "target"),
+    (
+        ("/etc/resolv.conf", [], "/etc/resolv.conf"),
+        ("/run/systemd/resolve/stub.conf", [], "/etc/resolv.conf"),
+        ("/run/systemd/resolve/stub.conf", ["/etc"], "/run/systemd/resolve/stub.conf"),
+        ("/etc/resolv.conf", ["/etc"], None),
+        ("/run/systemd/resolve/stub.conf", ["/"], None),
+    ),
+)
+def test_with_the_hosts_network_come_its_name_servers(
+    real: str, read: list[str], target: str | None
+) -> None:
+    plan = compiled(
+        replace(ROOT, resolv_conf=real),
+        network={"mode": "host"},
+        rootfs={"generate": ["resolv.conf"]},
+        filesystem={"read": read},
+    )
+    found = [op.target for op in ops_of(plan, BindMount) if op.source == real]
+    assert found == ([target] if target else [])
+    assert not ops_of(plan, WriteFile)
+    assert "/etc/resolv.conf" in {w.path for w in plan.watched}
+
+
+def rights_in(plan: Plan, path: str) -> str:
+    """What the ops leave of a path, by the last mount that covers it: r, w, x, or nothing."""
+
+    def letters(attributes: int) -> str:
+        write = "" if attributes & Attr.RDONLY else "w"
+        return "r" + write + ("" if attributes & Attr.NOEXEC else "x")
+
+    found = ""
+    for op in plan.ops:
+        match op:
+            case MountRootTree():
+                found = letters(op.attributes)
+            case BindMount() if f"{path}/".startswith(f"{op.target}/"):
+                found = letters(op.attributes)
+            case MaskPath() if f"{path}/".startswith(f"{op.path}/"):
+                found = ""
+    return found
+
+
+def rights_stated(statements: dict[str, list[str]], path: str) -> str:
+    """The same by the rule: the most specific statement, and deny before all others."""
+    above = [path]
+    while above[-1] != "/":
+        above.append(above[-1].rpartition("/")[0] or "/")
+    for place in above:
+        by = {name for name, paths in statements.items() if place in paths}
+        if by & {"deny", "mask"}:
+            return ""
+        if by:
+            return "r" + ("w" if "write" in by else "") + ("x" if "execute" in by else "")
+    return ""
+
+
+@st.composite
+def statements(draw: st.DrawFn) -> dict[str, list[str]]:
+    paths = st.lists(st.sampled_from(PATHS[:7]), unique=True, max_size=4)
+    return {name: draw(paths) for name in ("read", "write", "execute", "deny", "mask")}
+
+
+@given(statements())
+def test_the_mounts_say_what_the_most_specific_statements_say(found: dict[str, list[str]]) -> None:
+    plan = bare(**found)
+    for path in PATHS[1:7]:
+        assert rights_in(plan, path) == rights_stated(found, path), path
+
+
+@given(statements(), st.data())
+def test_the_order_of_statements_changes_nothing(
+    found: dict[str, list[str]], data: st.DataObject
+) -> None:
+    mixed = {name: data.draw(st.permutations(paths)) for name, paths in found.items()}
+    assert bare(**mixed).ops == bare(**found).ops
+
+
+@given(statements())
+def test_parents_are_mounted_before_what_lies_beneath_them(found: dict[str, list[str]]) -> None:
+    targets = [
+        op.target if isinstance(op, BindMount) else op.path
+        for op in bare(**found).ops
+        if isinstance(op, BindMount | MaskPath)
+    ]
+    for index, target in enumerate(targets):
+        assert not any(target.startswith(f"{later}/") for later in targets[index:])
