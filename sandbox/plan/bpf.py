@@ -12,7 +12,7 @@ machine code. Both grow with the program: at launch it should be short.
 """
 
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 from sandbox.plan.seccomp_policy import KILL, Arg, Case
@@ -26,12 +26,15 @@ JSET_K: Final = 0x45
 RET_K: Final = 0x06
 
 MAX_INSTRUCTIONS: Final = 4096
-MAX_TESTS: Final = 20000
+MAX_TESTS: Final = 100_000
 _FULL: Final = 0xFFFFFFFF
 _NUMBER, _ARCH = 0, 4
 _ARGS: Final = 16
 _CHAIN: Final = 3
 """So many single numbers in one range are compared one by one; more are split by a search step."""
+
+_IN_USE: Final = 480
+"""Numbers that the kernel has calls for are below this, so far."""
 
 
 class Test(NamedTuple):
@@ -104,31 +107,47 @@ class Graph:
             return memo[key]
         tests = [test for test in map(self.tests.__getitem__, key) if test is not None]
         first = min(tests)
-        held = (self.yes[node] if self.tests[node] == first else node for node in key)
-        failed = (self.no[node] if self.tests[node] == first else node for node in key)
-        if not first.is_at_least:
-            held = (self._given(node, first) for node in held)
-        node = self.branch(first, self._step(held, memo), self._step(failed, memo))
-        memo[key] = node
+        held = self._choose_where(first, True, key, memo)
+        failed = self._choose_where(first, False, key, memo)
+        node = memo[key] = self.branch(first, held, failed)
         return node
 
-    def _step(self, nodes: Iterable[int], memo: dict[tuple[int, int, int], int]) -> int:
-        condition, yes, no = nodes
-        return self._choose(condition, yes, no, memo)
+    def _choose_where(
+        self,
+        test: Test,
+        holds: bool,
+        nodes: tuple[int, int, int],
+        memo: dict[tuple[int, int, int], int],
+    ) -> int:
+        """What `_choose` makes of the nodes where the test is known to hold, or to fail."""
+
+        def below(node: int) -> int:
+            if self.tests[node] == test:
+                node = self.yes[node] if holds else self.no[node]
+            return self._given(node, test) if holds and not test.is_at_least else node
+
+        condition = below(nodes[0])
+        if condition == self.true:
+            return below(nodes[1])
+        if condition == self.false:
+            return below(nodes[2])
+        return self._choose(condition, below(nodes[1]), below(nodes[2]), memo)
 
     def _given(self, node: int, fact: Test) -> int:
         """`node` where `fact`, an exact test that comes before all of node's tests, holds."""
-        test = self.tests[node]
-        if test is None or test.word != fact.word:
-            return node
-        if not test.is_at_least and (test.k ^ fact.k) & test.mask & fact.mask:
-            return self._given(self.no[node], fact)
-        if test.mask & ~fact.mask:
-            yes, no = self._given(self.yes[node], fact), self._given(self.no[node], fact)
-            return self.branch(test, yes, no)
-        value = fact.k & test.mask
-        holds = value >= test.k if test.is_at_least else value == test.k
-        return self._given(self.yes[node] if holds else self.no[node], fact)
+        while True:
+            test = self.tests[node]
+            if test is None or test.word != fact.word:
+                return node
+            if not test.is_at_least and (test.k ^ fact.k) & test.mask & fact.mask:
+                holds = False
+            elif test.mask & ~fact.mask:
+                yes, no = self._given(self.yes[node], fact), self._given(self.no[node], fact)
+                return self.branch(test, yes, no)
+            else:
+                value = fact.k & test.mask
+                holds = value >= test.k if test.is_at_least else value == test.k
+            node = self.yes[node] if holds else self.no[node]
 
 
 def _exact(graph: Graph, word: int, mask: int, k: int) -> int:
@@ -183,7 +202,10 @@ def condition(graph: Graph, arg: Arg) -> int:
     match arg.op:
         case "eq" | "in" | "ne":
             found = graph.false
-            for value in values:
+            # From the last in the order of tests, so that each goes before what is there already.
+            for value in sorted(
+                set(values), key=lambda value: (value & _FULL, value), reverse=True
+            ):
                 found = graph.choose(_equal(graph, arg, full, value), graph.true, found)
         case "masked-eq" | "masked-ne":
             found = _equal(graph, arg, arg.mask & full, values[0])
@@ -244,11 +266,14 @@ def _spans(answers: Mapping[int, int], other: int) -> list[_Span]:
     return spans
 
 
-def _search(graph: Graph, spans: Sequence[_Span]) -> int:
+def _search(graph: Graph, spans: Sequence[_Span], end: int) -> int:
+    """A tree that halves the numbers in use, not the spans: long spans are found in few steps."""
     if len(spans) > 1:
-        half = len(spans) // 2
-        test = Test(_NUMBER, _FULL, True, spans[half].start)
-        return graph.branch(test, _search(graph, spans[half:]), _search(graph, spans[:half]))
+        middle = (spans[0].start + min(end, _IN_USE)) // 2
+        half = min(range(1, len(spans)), key=lambda place: abs(spans[place].start - middle))
+        start = spans[half].start
+        upper, lower = _search(graph, spans[half:], end), _search(graph, spans[:half], start)
+        return graph.branch(Test(_NUMBER, _FULL, True, start), upper, lower)
     node = spans[0].node
     for number, single in reversed(spans[0].singles):
         node = graph.branch(Test(_NUMBER, _FULL, False, number), single, node)
@@ -268,10 +293,13 @@ def assemble(
     Raises TooLargeError.
     """
     graph = Graph()
-    nodes = {number: answer(graph, *found) for number, found in answers.items()}
+    try:
+        nodes = {number: answer(graph, *found) for number, found in answers.items()}
+    except RecursionError as error:
+        raise TooLargeError from error
     spans = _spans(nodes, graph.leaf(unknown))
     spans += [_Span(start, graph.leaf(action), ()) for start, action in sorted(regions.items())]
-    native = _search(graph, spans)
+    native = _search(graph, spans, _FULL)
     root = graph.branch(Test(_ARCH, _FULL, False, audit_arch), native, graph.leaf(KILL))
     return _write(graph, root)
 

@@ -1,21 +1,21 @@
 """Whether two filters give the same answers: both are run on chosen system calls.
 
 The calls are every number that the decisions know and those beside the gaps, and for a call with
-cases two points of each cube of its arguments: all free bits 0, and all 1. tests/ compares filters
-on far more; this is what is cheap enough to do whenever a filter is made.
+cases arguments that just meet and just miss each. tests/ compares filters on far more; this is what
+is cheap enough to do whenever a filter is made.
 """
 
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from itertools import product
 from typing import Final
 
 from sandbox.plan.bpf import AND_K, JA, JEQ_K, JGE_K, JSET_K, LD_ABS, RET_K
-from sandbox.plan.libseccomp import partition
-from sandbox.plan.seccomp_policy import Case
+from sandbox.plan.libseccomp import Answers, blocks
+from sandbox.plan.seccomp_policy import Arg, Case
 
 _JGT_K: Final = 0x25
 _FULL: Final = 0xFFFFFFFF
-_ARGS: Final = 4
 Program = list[tuple[int, int, int, int]]
 
 
@@ -50,37 +50,56 @@ def run(program: Program, words: Sequence[int]) -> int:
             raise ValueError(opcode)
 
 
-def _points(
-    arch: int, answers: Mapping[int, tuple[Sequence[Case], int]]
-) -> Iterator[tuple[int, ...]]:
+def _points(arch: int, answers: Answers) -> Iterator[Sequence[int]]:
     nothing, everything = (0,) * 12, (_FULL,) * 12
     edges = {number + step for number in answers for step in (-1, 0, 1)} | {
         shift | low for shift in (0x40000000, 0x80000000) for low in (0, 1, 59, 520, 0x3FFFFFFF)
     }
     for number in sorted({edge & _FULL for edge in edges} | {0x3FFFFFFF, _FULL}):
         yield number, arch, 0, 0, *nothing
+    for number in (0, 1, 11, 59, max(answers), 0x40000000):
         yield number, arch ^ 0x80000000, 0, 0, *nothing
-    for number, (cases, action) in answers.items():
-        if not cases:
+    for number, (cases, _) in answers.items():
+        if cases:
             yield number, arch, 0, 0, *everything
+            for args in _arguments(cases):
+                yield number, arch, 0, 0, *args
+
+
+def _arguments(cases: Sequence[Case]) -> Iterator[Sequence[int]]:
+    """Arguments that meet each case, and such as miss it by one of its conditions."""
+    for case in cases:
+        met = {arg: list(blocks(arg)) for arg in case.conditions}
+        if not all(met.values()):
             continue
-        for cube, _ in partition(cases, action):
-            for fill in (0, _FULL << 32 | _FULL):
-                words = [number, arch, 0, 0, *nothing]
-                for index in range(6):
-                    mask, value = cube.get(index, (0, 0))
-                    filled = value | (fill & ~mask)
-                    words[_ARGS + 2 * index] = filled & _FULL
-                    words[_ARGS + 2 * index + 1] = filled >> 32
-                yield tuple(words)
+        for fill, end in product((0, _FULL << 32 | _FULL), (0, -1)):
+            args = [fill] * 6
+            for arg, found in met.items():
+                mask, value = found[end]
+                args[arg.index] = value & mask | args[arg.index] & ~mask
+            yield _words(args)
+            for arg in case.conditions:
+                for value in _near(arg):
+                    yield _words([*args[: arg.index], value, *args[arg.index + 1 :]])
 
 
-def first_difference(
-    one: bytes, two: bytes, arch: int, answers: Mapping[int, tuple[Sequence[Case], int]]
-) -> tuple[int, ...] | None:
+def _near(arg: Arg) -> set[int]:
+    """The values of a condition and what is beside them, with and without the high half."""
+    found: set[int] = set()
+    for value in arg.numbers():
+        flips = {arg.mask & -arg.mask, 1 << (arg.width - 1), 1 << 32, 0xFFFFFFFF << 32}
+        found |= {value, value + 1, value - 1, *(value ^ flip for flip in flips)}
+    return {value & (1 << 64) - 1 for value in found}
+
+
+def _words(args: Sequence[int]) -> list[int]:
+    return [half for arg in args for half in (arg & _FULL, arg >> 32)]
+
+
+def first_difference(one: bytes, two: bytes, arch: int, answers: Answers) -> tuple[int, ...] | None:
     """A struct seccomp_data, as words, for which the filters answer differently, if one is found."""
     first, second = decode(one), decode(two)
     for words in _points(arch, answers):
         if run(first, words) != run(second, words):
-            return words
+            return tuple(words)
     return None

@@ -1,8 +1,12 @@
-"""The same decisions as a filter of libseccomp's, compiled through pyseccomp with its binary tree.
+"""The same decisions as filters of libseccomp's, compiled through pyseccomp with its binary tree.
 
-libseccomp adds rules without an order and knows neither "all but" nor comparisons of half an
-argument. So the cases of a call are cut into cubes first: conjunctions of "these bits have these
-values" that don't overlap and together cover all arguments. Each becomes one rule of MASKED_EQ.
+libseccomp's rules have no order, and where two fit, which one counts is its own affair. So there is
+one filter for each step of the decisions, in which all rules that can fit the same call have the
+same action: the first cases of all calls, what comes after them, and at last the calls by number
+alone. What no rule of a filter fits goes on to the next: its default action is a marker, and where
+the exported program returns it, it jumps instead.
+
+Half an argument can only be compared by MASKED_EQ, so other comparisons of it become several rules.
 """
 
 import os
@@ -10,27 +14,33 @@ import struct
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
+from itertools import groupby, product
+from math import prod
 from types import ModuleType
 from typing import Any, Final
 
-from sandbox.plan.bpf import JEQ_K, JGE_K, LD_ABS, RET_K
+from sandbox.plan.bpf import JA, JEQ_K, JGE_K, LD_ABS, RET_K
 from sandbox.plan.seccomp_policy import KILL, Arg, Case
 from sandbox.plan.syscalls import AUDIT_ARCH, X32_BIT
 
 BINARY_TREE: Final = 2
 """Value of SCMP_FLTATR_CTL_OPTIMIZE (libseccomp 2.5)."""
-MAX_CUBES: Final = 4000
-MINUS_ONE: Final = 0xFFFFFFFF
-"""The number -1: a tracer's way to skip a call, and the one above X32_BIT that isn't x32's."""
-_NUMBER, _ARCH = 0, 4
+MAX_RULES: Final = 4096
+_GO_ON: Final = 0x7FF0FFFF
+"""SECCOMP_RET_TRACE with a number of its own: no policy can ask for that."""
+_LAYOUT: Final = "<HBBI"
+_HEAD: Final = 4
+_NUMBER: Final = 0
+_FULL: Final = 0xFFFFFFFF
 
 Bits = tuple[int, int]
-Cube = dict[int, Bits]
-"""Mask and value of the bits that are fixed, by argument."""
+"""Which bits of an argument are fixed, and their values."""
+Answers = Mapping[int, tuple[Sequence[Case], int]]
+"""Cases and action by call number."""
 
 
 class TooLargeError(Exception):
-    """The cases of a call fall into too many cubes."""
+    """A case takes too many rules."""
 
 
 def _prefixes(low: int, high: int, width: int) -> Iterator[Bits]:
@@ -60,7 +70,7 @@ def _other_bits(mask: int, value: int) -> Iterator[Bits]:
         equal |= bit
 
 
-def _bits(arg: Arg) -> Iterator[Bits]:
+def blocks(arg: Arg) -> Iterator[Bits]:
     """The values that meet a condition, as blocks that don't overlap."""
     full, values = arg.limit(), arg.numbers()
     mask = arg.mask & full
@@ -84,56 +94,13 @@ def _bits(arg: Arg) -> Iterator[Bits]:
             yield from _prefixes(0, values[0] - 1, arg.width)
 
 
-def _meet(one: Cube, two: Cube) -> Cube | None:
-    """What lies in both cubes."""
-    both = dict(one)
-    for index, (mask, value) in two.items():
-        old_mask, old_value = both.get(index, (0, 0))
-        if (old_value ^ value) & old_mask & mask:
-            return None
-        both[index] = (old_mask | mask, old_value | value)
-    return both
-
-
-def _without(cube: Cube, hole: Cube) -> Iterator[Cube]:
-    """What lies in `cube` and not in `hole`, which meet."""
-    rest = dict(cube)
-    for index, (mask, value) in hole.items():
-        old_mask, old_value = rest.get(index, (0, 0))
-        for extra, flipped in _other_bits(mask & ~old_mask, value & ~old_mask):
-            yield rest | {index: (old_mask | extra, old_value | flipped)}
-        rest[index] = (old_mask | mask, old_value | value)
-
-
-def _conjunction(conditions: Sequence[Arg]) -> list[Cube]:
-    cubes: list[Cube] = [{}]
-    for arg in conditions:
-        pairs = ((cube, bits) for cube in cubes for bits in _bits(arg))
-        met = (_meet(cube, {arg.index: bits}) for cube, bits in pairs)
-        cubes = [cube for cube in met if cube is not None]
-        if len(cubes) > MAX_CUBES:
-            raise TooLargeError
-    return cubes
-
-
-def partition(cases: Sequence[Case], action: int) -> list[tuple[Cube, int]]:
-    """Cubes that don't overlap and cover everything, each with its answer."""
-    answers: list[tuple[Cube, int]] = []
-    remaining: list[Cube] = [{}]
-    for case in cases:
-        for hole in _conjunction(case.conditions):
-            rest: list[Cube] = []
-            for cube in remaining:
-                met = _meet(cube, hole)
-                if met is None:
-                    rest.append(cube)
-                else:
-                    answers.append((met, case.action))
-                    rest += _without(cube, hole)
-            remaining = rest
-            if len(remaining) + len(answers) > MAX_CUBES:
-                raise TooLargeError
-    return answers + [(cube, action) for cube in remaining]
+def _meet(one: Iterable[Bits], two: Iterable[Bits]) -> list[Bits]:
+    """Blocks of what lies in both."""
+    return [
+        (mask | other_mask, value | other)
+        for (mask, value), (other_mask, other) in product(one, two)
+        if not (value ^ other) & mask & other_mask
+    ]
 
 
 @cache
@@ -166,63 +133,95 @@ def load_pyseccomp() -> ModuleType:
     return importlib.import_module("pyseccomp")
 
 
-def compile_reference(
-    machine: str, answers: Mapping[int, tuple[Sequence[Case], int]], refusal: int, unknown: int
-) -> bytes:
-    """A filter for these decisions, by libseccomp. Raises TooLargeError, OSError.
+def compile_reference(machine: str, answers: Answers, unknown: int) -> bytes:
+    """A filter for these decisions; `unknown` is the action for numbers that aren't in them.
 
-    `answers` holds cases and action by call number, `unknown` is the action for all others and
-    `refusal` the commonest one in `answers`. libseccomp has one default for the calls it was told
-    nothing of, and `refusal` is that: so a few instructions before its program answer the numbers
-    that aren't in `answers`.
+    Raises TooLargeError, OSError.
     """
+    program = _export(machine, unknown, ((action, n, ()) for n, (_, action) in answers.items()))
+    steps = {number: _steps(cases) for number, (cases, _) in answers.items() if cases}
+    for place in reversed(range(max(map(len, steps.values()), default=0))):
+        now = {number: found[place] for number, found in steps.items() if place < len(found)}
+        rules = (
+            (cases[0].action, number, conditions)
+            for number, cases in now.items()
+            for case in cases
+            for conditions in _alternatives(case.conditions)
+        )
+        program = _then(_export(machine, _GO_ON, rules)) + program
+    return program
+
+
+def _steps(cases: Sequence[Case]) -> list[list[Case]]:
+    """The cases in order, neighbours with the same action together."""
+    return [list(same) for _, same in groupby(cases, key=lambda case: case.action)]
+
+
+def _alternatives(conditions: Sequence[Arg]) -> Iterable[tuple[Any, ...]]:
+    """Conditions of libseccomp's rules that together fit where all the given ones hold."""
     lib = load_pyseccomp()
-    rules = lib.SyscallFilter(refusal)
-    rules.set_attr(lib.Attr.ACT_BADARCH, KILL)
-    rules.set_attr(lib.Attr.CTL_OPTIMIZE, BINARY_TREE)
-    for number, (cases, action) in sorted(answers.items()):
-        if not cases:
-            if action != refusal:
-                rules.add_rule_exactly(action, number)
+    direct = {
+        "eq": lib.EQ, "ne": lib.NE, "lt": lib.LT, "le": lib.LE, "gt": lib.GT, "ge": lib.GE,
+    }  # fmt: skip
+    choices: list[list[Any]] = []
+    for index, found in groupby(sorted(conditions), key=lambda arg: arg.index):
+        same = list(found)
+        if len(same) == 1 and same[0].width == 64 and same[0].op in direct:
+            choices.append([lib.Arg(index, direct[same[0].op], same[0].numbers()[0])])
             continue
-        for cube, answer in partition(cases, action):
-            if answer != refusal:
-                args = (
-                    lib.Arg(index, lib.MASKED_EQ, mask, value)
-                    for index, (mask, value) in sorted(cube.items())
-                    if mask
-                )
-                rules.add_rule_exactly(answer, number, *args)
+        met: Iterable[Bits] = [(0, 0)]
+        for arg in same:
+            met = _meet(met, blocks(arg))
+        choices.append([lib.Arg(index, lib.MASKED_EQ, mask, value) for mask, value in met])
+    if prod(map(len, choices)) > MAX_RULES:
+        raise TooLargeError
+    return product(*choices)
+
+
+def _export(machine: str, default: int, rules: Iterable[tuple[int, int, tuple[Any, ...]]]) -> bytes:
+    lib = load_pyseccomp()
+    made = lib.SyscallFilter(default)
+    made.set_attr(lib.Attr.ACT_BADARCH, KILL)
+    made.set_attr(lib.Attr.CTL_OPTIMIZE, BINARY_TREE)
+    for action, number, conditions in rules:
+        if action != default:
+            made.add_rule_exactly(action, number, *conditions)
     descriptor = os.memfd_create("filter", os.MFD_CLOEXEC)
     with open(descriptor, "w+b", buffering=0) as file:
-        rules.export_bpf(file)
+        made.export_bpf(file)
         file.seek(0)
         program = file.read()
-    # libseccomp takes calls of other machines by the name alone, and doesn't know all names. Rules
-    # are by number here, so its program for this machine needs only the other's architecture.
-    here, there = lib.system_arch() & 0xFFFFFFFF, AUDIT_ARCH[machine]
-    if here != there:
-        compare = struct.Struct("<HBBI")
-        program = b"".join(
-            compare.pack(code, yes, no, there if code == JEQ_K and k == here else k)
-            for code, yes, no, k in compare.iter_unpack(program)
-        )
-    return _unknown_first(machine, answers, unknown) + program
+    if lib.system_arch() & _FULL == AUDIT_ARCH[machine]:
+        return program
+    return _ported(program, machine)
 
 
-def _unknown_first(machine: str, numbers: Iterable[int], unknown: int) -> bytes:
-    """Instructions that answer native calls whose number isn't one of `numbers`."""
-    holes: list[tuple[int, int]] = []
-    following = 0
-    for number in sorted(numbers):
-        if number > following:
-            holes.append((following, number))
-        following = number + 1
-    end = X32_BIT if machine == "x86_64" else MINUS_ONE
-    holes += [(following, end), (MINUS_ONE, MINUS_ONE + 1)]
-    program = [(LD_ABS, 0, 0, _ARCH), (JEQ_K, 0, 3 * len(holes) + 1, AUDIT_ARCH[machine])]
-    program.append((LD_ABS, 0, 0, _NUMBER))
-    for start, end in holes:
-        inside = (JGE_K, 1, 0, end) if end <= MINUS_ONE else (JGE_K, 0, 0, 0)
-        program += [(JGE_K, 0, 2, start), inside, (RET_K, 0, 0, unknown)]
-    return b"".join(struct.pack("<HBBI", *instruction) for instruction in program)
+def _ported(program: bytes, machine: str) -> bytes:
+    """This machine's program as one for another, whose filters are only looked at here.
+
+    libseccomp takes calls of other machines by name alone, and doesn't know all names. Rules are by
+    number here, so only the head of a program differs: the architecture, and x86_64's test for x32.
+    """
+    code = list(struct.iter_unpack(_LAYOUT, program))
+    for place, (opcode, yes, no, k) in enumerate(code[:_HEAD]):
+        if opcode == JEQ_K and k in AUDIT_ARCH.values():
+            code[place] = (opcode, yes, no, AUDIT_ARCH[machine])
+        elif opcode == JGE_K and k == X32_BIT:
+            code[place] = (opcode, yes, no, _FULL)
+    if machine == "x86_64":
+        x32 = [(JGE_K, 0, 2, X32_BIT), (JEQ_K, 1, 0, _FULL), (RET_K, 0, 0, KILL)]
+        code = [(LD_ABS, 0, 0, _NUMBER), *x32, *code]
+    return _encode(code)
+
+
+def _then(program: bytes) -> bytes:
+    """The program with a jump to its end in place of each return of the marker."""
+    last = len(program) // 8 - 1
+    return _encode(
+        (JA, 0, 0, last - place) if (code, k) == (RET_K, _GO_ON) else (code, yes, no, k)
+        for place, (code, yes, no, k) in enumerate(struct.iter_unpack(_LAYOUT, program))
+    )
+
+
+def _encode(program: Iterable[tuple[int, int, int, int]]) -> bytes:
+    return b"".join(struct.pack(_LAYOUT, *instruction) for instruction in program)

@@ -24,7 +24,6 @@ from sandbox.plan.seccomp_policy import (
     ERRNO_MASK,
     KILL,
     LOG,
-    MAX_ERRNO,
     Arg,
     Case,
     Decision,
@@ -75,19 +74,21 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     conditions: tuple[tuple[str, str, str, str], ...] = ()
 
 
-def _errno_number(name: str) -> int | None:
-    number = getattr(errnos, name, None)
-    return number if isinstance(number, int) and 0 < number <= MAX_ERRNO else None
-
-
 def policy_from_profile(seccomp: Seccomp) -> SeccompPolicy:
     """The [seccomp] table as a policy. Raises ProfileError if an errno has no such name."""
     found: list[Problem] = []
 
     def number(name: str, key: str) -> int:
-        value = _errno_number(name)
-        if value is None:
-            found.append(_problem(key, f"'{name}' is not the name of an error", name, _errnos()))
+        value = getattr(errnos, name, None)
+        if not isinstance(value, int) or value not in errnos.errorcode:
+            found.append(
+                _problem(
+                    key,
+                    f"'{name}' is not the name of an error",
+                    name,
+                    list(errnos.errorcode.values()),
+                )
+            )
             return errnos.EPERM
         return value
 
@@ -117,10 +118,6 @@ def policy_from_profile(seccomp: Seccomp) -> SeccompPolicy:
     if found:
         raise ProfileError(tuple(found))
     return policy
-
-
-def _errnos() -> list[str]:
-    return list(errnos.errorcode.values())
 
 
 def _problem(key: str, reason: str, word: str, known: Sequence[str]) -> Problem:
@@ -179,6 +176,14 @@ def _arg_problems(key: str, arg: Arg) -> Iterator[Problem]:
 def problems(policy: SeccompPolicy) -> tuple[Problem, ...]:
     """All that is wrong with a policy; file and line are left out, keys are those of a profile."""
     found: list[Problem] = []
+    for key, number in (
+        ("default_errno", policy.default_errno),
+        ("unknown_errno", policy.unknown_errno),
+        *((f"rules[{i}].errno", rule.errno) for i, rule in enumerate(policy.rules)),
+    ):
+        if number is not None and number not in errnos.errorcode:
+            reason = f"{number} is not the number of an error"
+            found.append(Problem("", 0, 0, f"seccomp.{key}", reason))
     for key, statements in (("allow", policy.allow), ("deny", policy.deny)):
         for place, statement in enumerate(statements):
             found += _statement_problems(f"seccomp.{key}[{place}]", statement)
@@ -250,9 +255,8 @@ def compile_libseccomp(policy: SeccompPolicy, machine: str) -> bytes:
 def _libseccomp(policy: SeccompPolicy, machine: str, answers: Answers) -> bytes:
     from sandbox.plan.libseccomp import TooLargeError, compile_reference
 
-    refusal, unknown = errno_action(policy.default_errno), errno_action(policy.unknown_errno)
     try:
-        return compile_reference(machine, answers, refusal, unknown)
+        return compile_reference(machine, answers, errno_action(policy.unknown_errno))
     except TooLargeError as error:
         raise _too_large() from error
 

@@ -28,7 +28,6 @@ LOG: Final = 0x7FFC0000
 KILL: Final = 0x80000000
 ERRNO: Final = 0x00050000
 ERRNO_MASK: Final = 0xFFFF
-MAX_ERRNO: Final = 4095
 EPERM, ENOSYS = 1, 38
 
 Op = Literal["eq", "ne", "in", "masked-eq", "masked-ne", "lt", "le", "gt", "ge"]
@@ -235,9 +234,26 @@ class _Statements:
         ordered += strong
         ordered += [Case(args, act, why) for sev, act, args, why in rules if sev > strict]
         ordered += weak + cases
-        while ordered and ordered[-1].action == action:
-            ordered.pop()
-        return Decision(call, number, tuple(ordered), action, because)
+        return _simplify(Decision(call, number, tuple(ordered), action, because))
+
+
+_NEGATIONS: Final[dict[str, Op]] = {"ne": "eq", "masked-ne": "masked-eq"}
+
+
+def _simplify(decision: Decision) -> Decision:
+    """The same decision with fewer cases, and without "allowed unless it is one of these"."""
+    cases, action, because = list(decision.cases), decision.action, decision.because
+    while cases and cases[-1].action == action:
+        cases.pop()
+    if cases and all(arg.op in _NEGATIONS for arg in cases[-1].conditions):
+        last = cases.pop()
+        for arg in last.conditions:
+            opposite = Arg(arg.index, _NEGATIONS[arg.op], arg.values, arg.mask, arg.width)
+            cases.append(Case((opposite,), action, because))
+        action, because = last.action, last.because
+        while cases and cases[-1].action == action:
+            cases.pop()
+    return Decision(decision.call, decision.number, tuple(cases), action, because)
 
 
 def namespaces_allowed(policy: SeccompPolicy) -> bool:

@@ -1,0 +1,116 @@
+"""The groups hold what their names say, and every call has its place."""
+
+import hashlib
+
+import pytest
+
+from sandbox.plan import syscalls
+from sandbox.plan.seccomp_groups import CONDITIONS, GROUPS, MEANINGS
+from sandbox.plan.seccomp_policy import expand, parse_group
+
+HOT = set(
+    """read write readv writev pread64 pwrite64 close lseek open openat openat2 stat fstat lstat
+    newfstatat statx access faccessat poll ppoll select pselect6 epoll_wait epoll_pwait epoll_ctl
+    mmap munmap mprotect madvise brk futex clock_gettime gettimeofday clock_nanosleep nanosleep
+    getpid gettid getppid getuid sched_yield fcntl rt_sigprocmask rt_sigaction rt_sigreturn sendto
+    recvfrom recvmsg sendmsg accept accept4 getdents64 dup dup2 pipe2 execve""".split()  # noqa: SIM905
+)
+VERSIONS = [(name, version) for name, versions in GROUPS.items() for version in versions]
+
+RELEASED: dict[str, str] = {}
+"""Digests of versions that have been in a release: those may never change again."""
+
+
+def words(name: str, version: int) -> list[str]:
+    return GROUPS[name][version].split()
+
+
+def test_every_call_belongs_to_exactly_one_plain_group() -> None:
+    owners: dict[str, list[str]] = {name: [] for name in syscalls.names()}
+    for group in GROUPS:
+        for word in words(group, max(GROUPS[group])):
+            if not word.startswith("@") and "?" not in word:
+                owners[word].append(group)
+    assert {name: found for name, found in owners.items() if len(found) != 1} == {}
+
+
+@pytest.mark.parametrize(("name", "version"), VERSIONS)
+def test_a_member_is_a_call_a_condition_or_a_pinned_group(name: str, version: int) -> None:
+    for word in words(name, version):
+        if word.startswith("@"):
+            assert "/" in word
+            parse_group(word)
+        elif "?" in word:
+            assert word in CONDITIONS
+            assert word.partition("?")[0] in syscalls.names()
+        else:
+            assert word in syscalls.names()
+
+
+def test_every_condition_is_used_and_every_group_has_a_meaning() -> None:
+    used = {word for name, version in VERSIONS for word in words(name, version) if "?" in word}
+    assert used == set(CONDITIONS)
+    assert set(MEANINGS) == set(GROUPS)
+
+
+def test_hot_calls_are_granted_without_conditions() -> None:
+    assert set(expand(*parse_group("@service")).calls) >= HOT
+    assert HOT.isdisjoint(word.partition("?")[0] for word in CONDITIONS)
+
+
+def test_all_holds_every_call_of_every_machine() -> None:
+    assert set(expand(*parse_group("@all")).calls) == syscalls.names()
+
+
+@pytest.mark.parametrize("group", ("@program", "@service"))
+def test_what_gives_power_over_the_host_or_others_is_not_in_the_ordinary_groups(group: str) -> None:
+    ordinary = expand(*parse_group(group))
+    for other in (
+        "@privileged", "@debug", "@namespaces", "@keyring", "@io-uring", "@obsolete", "@sockets",
+        "@setid", "@execution-domain", "@ioctl", "@aio", "@numa",
+    ):  # fmt: skip
+        assert set(ordinary.calls).isdisjoint(expand(*parse_group(other)).calls), other
+
+
+def test_programs_without_sockets_get_none() -> None:
+    program = expand(*parse_group("@program"))
+    sockets = {"socket", "socketpair", "connect", "bind", "listen", "accept", "sendto"}
+    assert sockets.isdisjoint({*program.calls, *program.conditional})
+
+
+def test_a_released_version_stays_as_it_was() -> None:
+    for statement, digest in RELEASED.items():
+        name, version = parse_group(statement)
+        conditions = [repr(CONDITIONS[word]) for word in words(name, version) if "?" in word]
+        text = " ".join([*words(name, version), *conditions])
+        assert hashlib.sha256(text.encode()).hexdigest() == digest, statement
+
+
+def test_a_group_without_a_version_is_its_newest_one() -> None:
+    assert parse_group("@service") == ("service", max(GROUPS["service"]))
+    assert parse_group("@service/1") == ("service", 1)
+
+
+@pytest.mark.parametrize(
+    "statement", ("@services", "@", "@service/", "@service/99", "@service/x", "@service/-1")
+)
+def test_a_group_that_is_not_there_is_not_found(statement: str) -> None:
+    with pytest.raises(KeyError):
+        parse_group(statement)
+
+
+def test_numbers_are_those_of_libseccomp() -> None:
+    pyseccomp = pytest.importorskip("pyseccomp")
+    arches = {"x86_64": pyseccomp.Arch.X86_64, "aarch64": pyseccomp.Arch.AARCH64}
+    for machine, arch in arches.items():
+        ours = syscalls.numbers(machine)
+        theirs = {name: pyseccomp.resolve_syscall(arch, name) for name in ours}
+        known = {name: number for name, number in theirs.items() if number != -1}
+        assert len(known) > 300
+        assert known == {name: ours[name] for name in known}
+        for number in range(512):
+            try:
+                name = pyseccomp.resolve_syscall(arch, number).decode()
+            except ValueError:
+                continue
+            assert ours[name] == number
