@@ -3,635 +3,118 @@
 `describe()` says in a line what the op does, as `sbx plan` prints it.
 """
 
-from enum import IntEnum, IntFlag
 from typing import Final
 
-from sandbox.host import CAPABILITY_NAMES
-from sandbox.plan.kernel import (
-    NAMESPACES,
-    RLIMIT_WORDS,
-    SIGKILL,
-    UNLIMITED,
-    NetAccess,
-    Scoped,
-    Secure,
-    access_words,
-    mount_words,
-    size_words,
+from sandbox.plan.mount_ops import (
+    ANY_DEVICE,
+    AttachProc,
+    Bind,
+    BindDevice,
+    BindMount,
+    CreateProc,
+    EnterRoot,
+    MakeDirectory,
+    MakeSymlink,
+    Mask,
+    MaskPath,
+    MountDevpts,
+    MountOverlay,
+    MountRoot,
+    MountRootTree,
+    MountTmpfs,
+    RestrictRoot,
+    SetMountAttributes,
+    SetSysctl,
+    WriteFile,
+)
+from sandbox.plan.process_ops import (
+    AllowPath,
+    AllowPort,
+    BringUpLoopback,
+    ChangeDirectory,
+    CheckDescriptors,
+    CreateLandlockRuleset,
+    CreateNamespaces,
+    Execute,
+    InstallFilter,
+    KeepDescriptor,
+    LimitCapabilities,
+    MapBy,
+    MapIds,
+    NewSession,
+    NullStdin,
+    OpenTerminal,
+    ProtectProcess,
+    RestrictSelf,
+    SealDescriptors,
+    SetCapabilities,
+    SetDeathSignal,
+    SetEnvironment,
+    SetGroups,
+    SetHostname,
+    SetIds,
+    SetNoNewPrivileges,
+    SetRlimit,
+    SetSecurebits,
+    SetUmask,
+    SkipFeature,
+    StartInit,
 )
 from sandbox.plan.record import Op
 
-
-class MapBy(IntEnum):
-    """Who writes the id maps of the new user namespace."""
-
-    SELF = 0
-    SUPERVISOR = 1
-    HELPER = 2
-
-
-class Bind(IntFlag):
-    """How a bind mount is made."""
-
-    RECURSIVE = 1
-    OPTIONAL = 2
-    IDMAP_OWNER = 4
-    FROM_ROOTFS = 8
-    FROM_ROOT = 16
-    NO_CREATE = 32
-
-
-class Mask(IntEnum):
-    """What covers a path: something empty, something shut, or a passage to mounts below it."""
-
-    EMPTY = 0
-    DENY = 1
-    PASSAGE = 2
-
-
-class CreateNamespaces(Op, frozen=True, kw_only=True):
-    """The CLONE_NEW* flags of the one clone3 that makes the sandbox."""
-
-    KIND = 1
-    flags: int
-
-    def describe(self) -> str:
-        return "new namespaces: " + ", ".join(w for b, w in NAMESPACES.values() if b & self.flags)
-
-
-class MapIds(Op, frozen=True, kw_only=True):
-    """The user namespace's maps as /proc/PID/uid_map takes them; `setgroups` 1 leaves it allowed."""
-
-    KIND = 2
-    by: int
-    uid_map: str
-    gid_map: str
-    setgroups: int
-
-    def describe(self) -> str:
-        writer = ("by the sandbox itself", "by sbx", "by newuidmap and newgidmap")[self.by]
-        return (
-            f"map users: {_map_words(self.uid_map)}; groups: {_map_words(self.gid_map)} ({writer})"
-        )
-
-
-class SetIds(Op, frozen=True, kw_only=True):
-    """setresgid and setresuid to ids inside the user namespace."""
-
-    KIND = 3
-    uid: int
-    gid: int
-
-    def describe(self) -> str:
-        return f"become user {self.uid} and group {self.gid} (numbers inside)"
-
-
-class SetGroups(Op, frozen=True, kw_only=True):
-    """Supplementary groups are dropped."""
-
-    KIND = 4
-    count: int = 0
-
-    def describe(self) -> str:
-        return "drop all supplementary groups"
-
-
-class SetDeathSignal(Op, frozen=True, kw_only=True):
-    """The process gets this signal when its parent ends, also when it has ended already."""
-
-    KIND = 5
-    signal: int
-
-    def describe(self) -> str:
-        how = "be killed" if self.signal == SIGKILL else f"get signal {self.signal}"
-        return f"{how} when the parent process ends"
-
-
-class MountRoot(Op, frozen=True, kw_only=True):
-    """A new tmpfs of `size` bytes on which the root is assembled."""
-
-    KIND = 6
-    size: int
-    inodes: int
-
-    def describe(self) -> str:
-        return f"empty root in memory, at most {size_words(self.size)}"
-
-
-class MountRootTree(Op, frozen=True, kw_only=True):
-    """A recursive clone of the directory `source` becomes the root."""
-
-    KIND = 7
-    source: str
-    attributes: int
-
-    def describe(self) -> str:
-        return f"root is {self.source} of the host: {mount_words(self.attributes)}"
-
-
-class MakeDirectory(Op, frozen=True, kw_only=True):
-    """A directory on the root's tmpfs, with its parents."""
-
-    KIND = 8
-    path: str
-    mode: int
-
-    def describe(self) -> str:
-        return f"directory {self.path} (mode {self.mode:04o})"
-
-
-class MakeSymlink(Op, frozen=True, kw_only=True):
-    """A symbolic link on the root's tmpfs."""
-
-    KIND = 9
-    path: str
-    target: str
-
-    def describe(self) -> str:
-        return f"symbolic link {self.path} to {self.target}"
-
-
-class WriteFile(Op, frozen=True, kw_only=True):
-    """A generated file: made on the root's tmpfs, or mounted read-only over one a bind brought."""
-
-    KIND = 10
-    path: str
-    mode: int
-    content: bytes
-
-    def describe(self) -> str:
-        return f"generated file {self.path} ({len(self.content)} bytes, mode {self.mode:04o})"
-
-
-class BindMount(Op, frozen=True, kw_only=True):
-    """`source` appears at `target`; flags are of `Bind`, attributes of `Attr`."""
-
-    KIND = 11
-    source: str
-    target: str
-    attributes: int
-    flags: int
-    uid: int = 0
-    gid: int = 0
-
-    def describe(self) -> str:
-        tree = (
-            "the root tree"
-            if self.flags & Bind.FROM_ROOTFS
-            else "the sandbox"
-            if self.flags & Bind.FROM_ROOT
-            else "the host"
-        )
-        text = f"{self.target} is {self.source} of {tree}: {mount_words(self.attributes)}"
-        if not self.flags & Bind.RECURSIVE:
-            text += ", without what is mounted below it"
-        if self.flags & Bind.IDMAP_OWNER:
-            text += f", its owner shown as the payload (user {self.uid} outside)"
-        return text + (", left out if missing" if self.flags & Bind.OPTIONAL else "")
-
-
-ANY_DEVICE: Final = 2**32 - 1
-
-
-class BindDevice(Op, frozen=True, kw_only=True):
-    """A character device node, its numbers checked on the descriptor that is mounted.
-
-    `ANY_DEVICE` as major accepts any character device.
-    """
-
-    KIND = 12
-    source: str
-    target: str
-    major: int
-    minor: int
-
-    def describe(self) -> str:
-        number = "any" if self.major == ANY_DEVICE else f"{self.major}:{self.minor}"
-        return f"device {self.target} is {self.source} of the host (character device, {number})"
-
-
-class MountTmpfs(Op, frozen=True, kw_only=True):
-    """An empty tmpfs of at most `size` bytes and `inodes` files (0: the kernel's default)."""
-
-    KIND = 13
-    target: str
-    size: int
-    inodes: int
-    mode: int
-    attributes: int
-
-    def describe(self) -> str:
-        files = f" and {self.inodes} files" if self.inodes else ""
-        limit = f"at most {size_words(self.size)}{files}, mode {self.mode:04o}"
-        return f"{self.target} is empty memory, {limit}: {mount_words(self.attributes)}"
-
-
-class MountOverlay(Op, frozen=True, kw_only=True):
-    """An overlay of `lower` (top first); changes go to `upper`, or a tmpfs of `size` bytes."""
-
-    KIND = 14
-    target: str
-    lower: tuple[str, ...]
-    upper: str
-    work: str
-    size: int
-    attributes: int
-
-    def describe(self) -> str:
-        kept = self.upper or f"memory, at most {size_words(self.size)}"
-        layers = " over ".join(self.lower)
-        return f"{self.target} is {layers}, changes go to {kept}: {mount_words(self.attributes)}"
-
-
-class CreateProc(Op, frozen=True, kw_only=True):
-    """A fresh procfs of the new PID namespace, not yet attached; option 1: subset=pid."""
-
-    KIND = 15
-    options: int
-
-    def describe(self) -> str:
-        return "prepare a /proc of the sandbox's own" + (
-            ", with process directories only" if self.options else ""
-        )
-
-
-class SetSysctl(Op, frozen=True, kw_only=True):
-    """A namespaced sysctl is written through the fresh procfs."""
-
-    KIND = 16
-    path: str
-    value: str
-
-    def describe(self) -> str:
-        return f"kernel setting {self.path} = {self.value} for the sandbox"
-
-
-class AttachProc(Op, frozen=True, kw_only=True):
-    """The fresh procfs appears at `target`."""
-
-    KIND = 17
-    target: str
-    attributes: int
-
-    def describe(self) -> str:
-        return f"{self.target} is the sandbox's own processes: {mount_words(self.attributes)}"
-
-
-class MountDevpts(Op, frozen=True, kw_only=True):
-    """A devpts instance of the sandbox's own."""
-
-    KIND = 18
-    target: str
-
-    def describe(self) -> str:
-        return f"{self.target} holds pseudo-terminals of the sandbox's own"
-
-
-class MaskPath(Op, frozen=True, kw_only=True):
-    """What lies at `path` is covered, by what `Mask` says; nothing is done where it is missing.
-
-    A passage can only be passed through, to mounts below; `SetMountAttributes` seals it later.
-    """
-
-    KIND = 19
-    path: str
-    how: int
-
-    def describe(self) -> str:
-        words = (
-            "is covered by something empty",
-            "is covered by something that can't be opened",
-            "is covered; only what is mounted below it can be reached",
-        )
-        return f"{self.path} {words[self.how]}"
-
-
-class SetMountAttributes(Op, frozen=True, kw_only=True):
-    """The mount at `path` gets these attributes as well, submounts not."""
-
-    KIND = 20
-    path: str
-    attributes: int
-
-    def describe(self) -> str:
-        return f"{self.path} becomes {mount_words(self.attributes)}"
-
-
-class EnterRoot(Op, frozen=True, kw_only=True):
-    """pivot_root to the assembled root; the old root is detached."""
-
-    KIND = 21
-
-    def describe(self) -> str:
-        return "enter the root; nothing else of the host's tree stays"
-
-
-class SetHostname(Op, frozen=True, kw_only=True):
-    """The UTS namespace's host name."""
-
-    KIND = 22
-    name: str
-
-    def describe(self) -> str:
-        return f"host name is {self.name}"
-
-
-class BringUpLoopback(Op, frozen=True, kw_only=True):
-    """The loopback interface of the new network namespace goes up."""
-
-    KIND = 23
-
-    def describe(self) -> str:
-        return "start the sandbox's own loopback interface, its only network"
-
-
-class SetRlimit(Op, frozen=True, kw_only=True):
-    """A resource limit; 2**64-1 is unlimited."""
-
-    KIND = 24
-    resource: int
-    soft: int
-    hard: int
-
-    def describe(self) -> str:
-        soft, hard = (
-            "unlimited" if value == UNLIMITED else str(value) for value in (self.soft, self.hard)
-        )
-        limit = soft if soft == hard else f"{soft}, can be raised to {hard}"
-        return f"limit of {RLIMIT_WORDS[self.resource]}: {limit}"
-
-
-class SetUmask(Op, frozen=True, kw_only=True):
-    """The file mode creation mask."""
-
-    KIND = 25
-    mask: int
-
-    def describe(self) -> str:
-        return f"file mode creation mask {self.mask:04o}"
-
-
-class ChangeDirectory(Op, frozen=True, kw_only=True):
-    """The payload's working directory, by its path in the new root."""
-
-    KIND = 26
-    path: str
-
-    def describe(self) -> str:
-        return f"working directory {self.path}"
-
-
-class SetEnvironment(Op, frozen=True, kw_only=True):
-    """The whole environment: `set` as NAME=value, `passed` names of the caller's.
-
-    A final * in `passed` makes it a prefix.
-    """
-
-    KIND = 27
-    set: tuple[str, ...]
-    passed: tuple[str, ...]
-
-    def describe(self) -> str:
-        fixed = " ".join(self.set) or "nothing"
-        return f"environment: {fixed}; passed from the caller: {' '.join(self.passed) or 'nothing'}"
-
-
-class NullStdin(Op, frozen=True, kw_only=True):
-    """Standard input is the sandbox's /dev/null."""
-
-    KIND = 28
-
-    def describe(self) -> str:
-        return "standard input is empty"
-
-
-class OpenTerminal(Op, frozen=True, kw_only=True):
-    """A new pseudo-terminal of the sandbox's devpts becomes the controlling terminal.
-
-    Where none was asked for at launch it starts a session instead.
-    """
-
-    KIND = 29
-
-    def describe(self) -> str:
-        return "start a session, with a terminal of its own if sbx runs in one"
-
-
-class NewSession(Op, frozen=True, kw_only=True):
-    """setsid(2)."""
-
-    KIND = 30
-
-    def describe(self) -> str:
-        return "start a session without a terminal"
-
-
-class SetCapabilities(Op, frozen=True, kw_only=True):
-    """The capability sets but the bounding one, as bit masks; effective is permitted."""
-
-    KIND = 31
-    permitted: int
-    inheritable: int
-    ambient: int
-
-    def describe(self) -> str:
-        kept = [name for bit, name in enumerate(CAPABILITY_NAMES) if self.permitted >> bit & 1]
-        if not kept:
-            return "give up every capability"
-        return (
-            f"keep {', '.join(kept)}"
-            + (" (ambient)" if self.ambient else "")
-            + "; give up every other capability"
-        )
-
-
-class SetSecurebits(Op, frozen=True, kw_only=True):
-    """PR_SET_SECUREBITS."""
-
-    KIND = 32
-    bits: int
-
-    def describe(self) -> str:
-        words = (
-            (Secure.NOROOT, "user 0 has no privileges by its number"),
-            (Secure.NO_SETUID_FIXUP, "changes of user leave capabilities alone"),
-            (Secure.NO_CAP_AMBIENT_RAISE, "no ambient capabilities"),
-        )
-        return "for good: " + "; ".join(text for bit, text in words if self.bits & bit)
-
-
-class SetNoNewPrivileges(Op, frozen=True, kw_only=True):
-    """PR_SET_NO_NEW_PRIVS."""
-
-    KIND = 33
-
-    def describe(self) -> str:
-        return "no program can gain privileges any more (no_new_privs)"
-
-
-class ProtectProcess(Op, frozen=True, kw_only=True):
-    """The sandbox's init can't be traced; the payload can't follow its /proc links."""
-
-    KIND = 34
-
-    def describe(self) -> str:
-        return "shield the sandbox's first process from the payload"
-
-
-class CreateLandlockRuleset(Op, frozen=True, kw_only=True):
-    """The rights that Landlock denies unless a rule allows them."""
-
-    KIND = 35
-    fs: int
-    net: int
-    scoped: int
-
-    def describe(self) -> str:
-        denied = [f"{self.fs.bit_count()} kinds of file access"] if self.fs else []
-        denied += ["binding TCP ports"] if self.net & NetAccess.BIND_TCP else []
-        denied += ["connecting by TCP"] if self.net & NetAccess.CONNECT_TCP else []
-        denied += ["signals to processes outside"] if self.scoped & Scoped.SIGNAL else []
-        if self.scoped & Scoped.ABSTRACT_UNIX_SOCKET:
-            denied.append("abstract Unix sockets outside")
-        return f"Landlock denies {', '.join(denied)}, except:"
-
-
-class AllowPath(Op, frozen=True, kw_only=True):
-    """A Landlock rule: `access` beneath `path` of the new root; flag 1: skipped where missing."""
-
-    KIND = 36
-    path: str
-    access: int
-    flags: int
-
-    def describe(self) -> str:
-        missing = " (left out if missing)" if self.flags else ""
-        return f"Landlock allows in {self.path}: {access_words(self.access)}{missing}"
-
-
-class AllowPort(Op, frozen=True, kw_only=True):
-    """A Landlock rule for a TCP port."""
-
-    KIND = 37
-    port: int
-    access: int
-
-    def describe(self) -> str:
-        words = [w for b, w in ((1, "binding"), (2, "connecting to")) if self.access & b]
-        return f"Landlock allows {' and '.join(words)} TCP port {self.port}"
-
-
-class StartInit(Op, frozen=True, kw_only=True):
-    """From here on the ops are the payload's; this process reaps and forwards signals."""
-
-    KIND = 38
-
-    def describe(self) -> str:
-        return "start the payload's process; the first one stays as its init"
-
-
-class RestrictSelf(Op, frozen=True, kw_only=True):
-    """The Landlock ruleset applies from here on."""
-
-    KIND = 39
-    flags: int
-
-    def describe(self) -> str:
-        return "Landlock applies from here on"
-
-
-class CheckDescriptors(Op, frozen=True, kw_only=True):
-    """Standard streams that are directories are refused."""
-
-    KIND = 40
-
-    def describe(self) -> str:
-        return "refuse standard streams that are directories"
-
-
-class SealDescriptors(Op, frozen=True, kw_only=True):
-    """Every descriptor above 2 closes on exec."""
-
-    KIND = 41
-
-    def describe(self) -> str:
-        return "close every descriptor but the standard streams"
-
-
-class KeepDescriptor(Op, frozen=True, kw_only=True):
-    """A declared descriptor reaches the payload."""
-
-    KIND = 42
-    number: int
-
-    def describe(self) -> str:
-        return f"keep descriptor {self.number}"
-
-
-class InstallFilter(Op, frozen=True, kw_only=True):
-    """The seccomp program (array of struct sock_filter); flags of seccomp(2)."""
-
-    KIND = 43
-    program: bytes
-    flags: int
-
-    def describe(self) -> str:
-        return f"filter system calls ({len(self.program) // 8} instructions)"
-
-
-class Execute(Op, frozen=True, kw_only=True):
-    """The payload starts. The caller's command, where it gives one, takes the place of `argv`."""
-
-    KIND = 44
-    argv: tuple[str, ...]
-
-    def describe(self) -> str:
-        import shlex
-
-        return f"run {shlex.join(self.argv)}" if self.argv else "run the command given at launch"
-
-
-class SkipFeature(Op, frozen=True, kw_only=True):
-    """Does nothing: records that this host lacks a feature that the profile calls optional."""
-
-    KIND = 45
-    feature: str
-
-    def describe(self) -> str:
-        return f"NOT ENFORCED on this host: {self.feature}"
-
-
-class LimitCapabilities(Op, frozen=True, kw_only=True):
-    """The bounding set, as a bit mask."""
-
-    KIND = 46
-    bounding: int
-
-    def describe(self) -> str:
-        kept = [name for bit, name in enumerate(CAPABILITY_NAMES) if self.bounding >> bit & 1]
-        return f"no program can gain a capability{' but ' + ', '.join(kept) if kept else ''}"
-
-
-class RestrictRoot(Op, frozen=True, kw_only=True):
-    """The mount namespace's copy of the host's tree stays the root, with these attributes."""
-
-    KIND = 47
-    attributes: int
-
-    def describe(self) -> str:
-        return f"root is the host's whole tree: {mount_words(self.attributes)}"
-
-
-def _map_words(text: str) -> str:
-    parts = []
-    for line in text.split("\n"):
-        inside, outside, count = (int(field) for field in line.split())
-        if count == 1:
-            parts.append(f"{inside} is {outside} outside")
-        else:
-            last = inside + count - 1
-            parts.append(f"{inside} to {last} are {outside} to {outside + count - 1} outside")
-    return ", ".join(parts)
-
+__all__ = [
+    "ANY_DEVICE",
+    "OPS",
+    "AllowPath",
+    "AllowPort",
+    "AttachProc",
+    "Bind",
+    "BindDevice",
+    "BindMount",
+    "BringUpLoopback",
+    "ChangeDirectory",
+    "CheckDescriptors",
+    "CreateLandlockRuleset",
+    "CreateNamespaces",
+    "CreateProc",
+    "EnterRoot",
+    "Execute",
+    "InstallFilter",
+    "KeepDescriptor",
+    "LimitCapabilities",
+    "MakeDirectory",
+    "MakeSymlink",
+    "MapBy",
+    "MapIds",
+    "Mask",
+    "MaskPath",
+    "MountDevpts",
+    "MountOverlay",
+    "MountRoot",
+    "MountRootTree",
+    "MountTmpfs",
+    "NewSession",
+    "NullStdin",
+    "OpenTerminal",
+    "ProtectProcess",
+    "RestrictRoot",
+    "RestrictSelf",
+    "SealDescriptors",
+    "SetCapabilities",
+    "SetDeathSignal",
+    "SetEnvironment",
+    "SetGroups",
+    "SetHostname",
+    "SetIds",
+    "SetMountAttributes",
+    "SetNoNewPrivileges",
+    "SetRlimit",
+    "SetSecurebits",
+    "SetSysctl",
+    "SetUmask",
+    "SkipFeature",
+    "StartInit",
+    "WriteFile",
+]
 
 OPS: Final[dict[int, type[Op]]] = {op.KIND: op for op in Op.__subclasses__()}
