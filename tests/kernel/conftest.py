@@ -36,9 +36,7 @@ def _sandbox(path: str, probe: str, directory: str, user: int | None) -> Sandbox
         blocked = next((p for p in _above(*parts) if not _open_to_all(p)), None)
         if blocked:
             pytest.skip(f"other users may not enter {blocked}, so they can't run this sbx")
-    return Sandbox(
-        launcher=path, probe=probe, directory=directory, user=user, python=interpreter()
-    )
+    return Sandbox(launcher=path, probe=probe, directory=directory, user=user, python=interpreter())
 
 
 @pytest.fixture

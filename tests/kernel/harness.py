@@ -13,6 +13,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import msgspec
+
+from sandbox.plan import cache, codec
+from sandbox.plan.record import Op, Plan
 from tests.kernel.posture import Posture
 
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT = 1, 2, 4, 8, 32
@@ -195,7 +199,7 @@ class Sandbox:
         more.setdefault("cwd", self.directory)
         more.setdefault("stdin", subprocess.DEVNULL)
         environment = self.environment if env is None else env
-        return subprocess.Popen(arguments, env=environment, preexec_fn=prepare, **more)  # noqa: PLW1509
+        return subprocess.Popen(arguments, env=environment, preexec_fn=prepare, **more)
 
     def program(
         self, arguments: Sequence[str], *, stdin: str | None = None, timeout: float = 30, **how: Any
@@ -242,6 +246,37 @@ class Sandbox:
             how.setdefault(stream, subprocess.PIPE)
         return self.popen(self.arguments(text, words, options), **how)
 
+    # ---- Plans ----
+
+    def plan_file(self, text: str) -> str:
+        """Where the compiled plan of this profile is kept."""
+        path = self.profile(text)
+        return os.path.join(self.cache, cache.file_name(cache.key(path, "/", for_cwd=False)))
+
+    def plan(self, text: str) -> Plan:
+        """The plan that sbx compiles for this caller, without what the cache needs to know."""
+        done = self.run(text, self.probe, "exit", "0")
+        assert (done.returncode, done.stderr) == (0, ""), done
+        with open(self.plan_file(text), "rb") as file:
+            plan = codec.decode(file.read())
+        return msgspec.structs.replace(plan, stamps=())
+
+    def run_plan(
+        self, plan: Plan | bytes, *words: str, options: Sequence[str] = (), **how: Any
+    ) -> subprocess.CompletedProcess[str]:
+        """Has the executor carry out a plan that may be any other than a profile's."""
+        fd = os.memfd_create("plan")
+        try:
+            os.write(fd, plan if isinstance(plan, bytes) else codec.encode(plan))
+            arguments = [self.launcher, "run", "--plan-fd", str(fd), *options]
+            arguments += ["--", *words] if words else []
+            return self.program(arguments, pass_fds=(fd, *how.pop("pass_fds", ())), **how)
+        finally:
+            os.close(fd)
+
+    def attempts_under(self, plan: Plan, *tries: Sequence[object]) -> list[Answer]:
+        return _all_answered(self.run_plan(plan, self.probe, *join(tries)), len(tries))
+
     # ---- The probe ----
 
     def attempts(self, text: str, *tries: Sequence[object], **how: Any) -> list[Answer]:
@@ -275,6 +310,20 @@ class Sandbox:
         return done.stderr
 
 
+def edited(plan: Plan, edit: Callable[[Op], Op | None]) -> Plan:
+    """The plan with each op as `edit` leaves it; None takes it out."""
+    pairs = zip(map(edit, plan.ops), plan.origins, strict=True)
+    kept = [(op, origin) for op, origin in pairs if op is not None]
+    return msgspec.structs.replace(
+        plan, ops=tuple(op for op, _ in kept), origins=tuple(origin for _, origin in kept)
+    )
+
+
+def without(plan: Plan, *kinds: type[Op]) -> Plan:
+    """The plan without its ops of these kinds."""
+    return edited(plan, lambda op: None if isinstance(op, kinds) else op)
+
+
 def join(tries: Sequence[Sequence[object]]) -> Iterator[str]:
     """The probe's command line for several attempts."""
     for index, words in enumerate(tries):
@@ -295,18 +344,14 @@ def outcomes(found: Sequence[Answer]) -> list[str]:
     return [answer.outcome for answer in found]
 
 
-def lines_of(process: subprocess.Popen[Any], wanted: bytes = b"ready\n") -> None:
+def await_line(process: subprocess.Popen[Any], wanted: bytes = b"ready\n") -> None:
     """Waits until the program in the background has said what it should."""
     assert process.stdout is not None
     line = process.stdout.readline()
     if line != wanted:
         process.kill()
         _, messages = process.communicate()
-        pytest_fail(f"expected {wanted!r}, got {line!r}: {messages!r}")
-
-
-def pytest_fail(text: str) -> None:
-    raise AssertionError(text)
+        raise AssertionError(f"expected {wanted!r}, got {line!r}: {messages!r}")
 
 
 def interpreter() -> str:

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.kernel.harness import Sandbox, libc, lines_of, outcomes
+from sandbox.plan.ops import InstallFilter, SetSysctl
+from tests.kernel.harness import Sandbox, await_line, libc, outcomes, without
 
 # How each namespace is left out, and what must then give way for the profile to hold together.
 SHARED = {
@@ -139,7 +140,7 @@ def test_landlock_keeps_abstract_sockets_away_on_the_hosts_network(
 def test_landlock_keeps_signals_inside_among_the_hosts_processes(sandbox: Sandbox) -> None:
     text = "[identity]\nmap = 'self'\n" + SHARED["pid"]
     with sandbox.popen([sandbox.probe, "signals"], stdout=subprocess.PIPE) as target:
-        lines_of(target)
+        await_line(target)
         assert sandbox.attempt(text, "kill", target.pid, signal.SIGUSR1).outcome == "EPERM"
         unscoped = text + "\n[landlock]\nscopes = ['abstract-unix-socket']"
         assert sandbox.attempt(unscoped, "kill", target.pid, signal.SIGUSR2).outcome == "ok"
@@ -150,7 +151,7 @@ def test_landlock_keeps_signals_inside_among_the_hosts_processes(sandbox: Sandbo
 
 def test_processes_of_the_host_do_not_exist_inside(sandbox: Sandbox) -> None:
     with sandbox.popen([sandbox.probe, "wait"], stdout=subprocess.PIPE) as target:
-        lines_of(target)
+        await_line(target)
         assert sandbox.attempt("", "kill", target.pid, 0).outcome == "ESRCH"
         assert sandbox.outside(("kill", target.pid, 0))[0].outcome == "ok"
         target.kill()
@@ -158,16 +159,21 @@ def test_processes_of_the_host_do_not_exist_inside(sandbox: Sandbox) -> None:
 
 def test_namespaces_can_neither_be_made_nor_entered(sandbox: Sandbox) -> None:
     tries = [("unshare", flag) for flag in ("0x10000000", "0x20000", "0x40000000", "0x20000000")]
-    found = sandbox.attempts("", *tries, ("setns", "/proc/1/ns/mnt"), ("setns", "/proc/self/ns/net"))
+    found = sandbox.attempts(
+        "", *tries, ("setns", "/proc/1/ns/mnt"), ("setns", "/proc/self/ns/net")
+    )
     assert outcomes(found) == ["EPERM"] * 4 + ["EACCES", "EPERM"]
 
 
-def test_without_a_filter_the_limit_on_namespaces_still_holds(sandbox: Sandbox) -> None:
-    """user.max_user_namespaces is 0 inside, unless the profile lets namespaces be made."""
+def test_the_limit_on_user_namespaces_holds_without_the_filter(sandbox: Sandbox) -> None:
     user = ("unshare", "0x10000000")
-    limited = "[seccomp]\nallow = ['unshare']\n[[seccomp.rules]]\ncall = 'unshare'\naction = 'deny'"
-    assert sandbox.attempt(limited, *user).outcome == "EPERM"
-    assert sandbox.attempt("", "read", "/proc/sys/user/max_user_namespaces").value == "0\n"
+    assert sandbox.attempt("", *user).outcome == "EPERM"
+    unfiltered = without(sandbox.plan(""), InstallFilter)
+    assert outcomes(sandbox.attempts_under(unfiltered, user)) == ["ENOSPC"]
+    unlimited = without(unfiltered, SetSysctl)
+    assert outcomes(sandbox.attempts_under(unlimited, user)) == ["ok"]
+
+
+def test_a_profile_may_let_user_namespaces_be_made(sandbox: Sandbox) -> None:
     nested = "[seccomp]\nallow = ['@namespaces']"
-    assert sandbox.attempt(nested, *user).outcome == "ok"
-    assert sandbox.attempt("[seccomp]\nenabled = false", *user).outcome == "ok"
+    assert sandbox.attempt(nested, "unshare", "0x10000000").outcome == "ok"
