@@ -82,7 +82,18 @@ def compile(resolved: ResolvedProfile, host: Host) -> Plan:  # noqa: A001 - the 
         stamps=tuple(_stamps(inputs)),
         watched=tuple(sorted(inputs.watched)),
         not_enforced=skipped,
+        not_kept="" if _is_usual(host) else "the caller's capabilities are unusual for its user",
     )
+
+
+def _is_usual(host: Host) -> bool:
+    """Whether the uid alone tells what the caller may do.
+
+    Root without its capabilities gets a map that full root must not be given: its own id.
+    """
+    if host.uid != 0:
+        return not host.capabilities
+    return host.privileged and {"CAP_SETUID", "CAP_SETGID"} <= host.capabilities
 
 
 def _steps(inputs: Inputs) -> Iterator[Step]:

@@ -107,7 +107,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """All that the executor needs to start one sandbox. Made by `compile`, written by `codec`.
 
     `origins` tells for each op the statement it stems from. `watched` are files that are not yet
-    in `stamps`; only the cache reads their state.
+    in `stamps`; only the cache reads their state. `not_kept` says why the next launch may not take
+    this plan although all stamps are the same.
     """
 
     ops: tuple[Op, ...]
@@ -116,3 +117,4 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     stamps: tuple[Record, ...] = ()
     watched: tuple[Watched, ...] = ()
     not_enforced: tuple[str, ...] = ()
+    not_kept: str = ""
