@@ -12,6 +12,7 @@ machine code. Both grow with the program: at launch it should be short.
 """
 
 import struct
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
@@ -27,6 +28,7 @@ RET_K: Final = 0x06
 
 MAX_INSTRUCTIONS: Final = 4096
 MAX_TESTS: Final = 100_000
+_MAX_DEPTH: Final = 3 * MAX_INSTRUCTIONS
 _FULL: Final = 0xFFFFFFFF
 _NUMBER, _ARCH = 0, 4
 _ARGS: Final = 16
@@ -293,10 +295,14 @@ def assemble(
     Raises TooLargeError.
     """
     graph = Graph()
+    depth = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(depth, _MAX_DEPTH))
     try:
         nodes = {number: answer(graph, *found) for number, found in answers.items()}
     except RecursionError as error:
         raise TooLargeError from error
+    finally:
+        sys.setrecursionlimit(depth)
     spans = _spans(nodes, graph.leaf(unknown))
     spans += [_Span(start, graph.leaf(action), ()) for start, action in sorted(regions.items())]
     native = _search(graph, spans, _FULL)

@@ -155,8 +155,8 @@ class _Statements:
             self._add(statement, "allow")
         for statement in sorted(set(policy.deny)):
             self._add(statement, "deny")
-        for rule in policy.rules:
-            self._add_rule(rule)
+        for place, rule in enumerate(policy.rules):
+            self._add_rule(rule, f"rules[{place}]: {rule.action} {rule.call}")
 
     def _action(self, action: Action, errno: int | None) -> int:
         if action == "deny":
@@ -179,18 +179,14 @@ class _Statements:
         for call, conjunctions in group.conditional.items():
             self.granted.setdefault(call, []).append((conjunctions, because))
 
-    def _add_rule(self, rule: Rule) -> None:
+    def _add_rule(self, rule: Rule, because: str) -> None:
         action = self._action(rule.action, rule.errno)
         severity = _SEVERITY[rule.action]
         if rule.args:
-            args = tuple(sorted(set(rule.args)))
-            self.ruled.setdefault(rule.call, []).append(
-                (severity, action, args, f"rule: {rule.action} {rule.call}")
-            )
+            ruled = (severity, action, tuple(sorted(set(rule.args))), because)
+            self.ruled.setdefault(rule.call, []).append(ruled)
         else:
-            self.named.setdefault(rule.call, []).append(
-                (severity, action, f"rule: {rule.action} {rule.call}")
-            )
+            self.named.setdefault(rule.call, []).append((severity, action, because))
 
     def base(self, call: str) -> tuple[list[Case], int, str]:
         """What names and groups say of a call."""
