@@ -141,7 +141,7 @@ class _Assembly:
                 'list "/" in filesystem.read, or set rootfs.type = "directory"',
             )
         self._needs_overlay(("rootfs", "overlay"))
-        rights = (self.tree.root or Right.READ) | Right.WRITE
+        rights = self.tree.root or Right.READ
         upper, work = _layer_of(rootfs.overlay)
         size = units.size(rootfs.overlay_size) if rootfs.overlay == "tmpfs" else 0
         return MountOverlay(
@@ -175,7 +175,9 @@ class _Assembly:
         match node.kind:
             case Kind.HOST:
                 flags = Bind.RECURSIVE
-                if self.profile.rootfs.type == "directory":
+                if self.profile.rootfs.overlay != "none":
+                    flags |= Bind.FROM_ROOT  # what is written goes to the overlay's layer
+                elif self.profile.rootfs.type == "directory":
                     flags |= Bind.FROM_ROOTFS
                 attributes = _attributes(node.rights)
                 yield BindMount(source=path, target=path, attributes=attributes, flags=flags)

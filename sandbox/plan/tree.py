@@ -142,6 +142,8 @@ class _Builder:
                 origins.setdefault(path, ("filesystem", name, index))
         if "/" in rights and "/" not in denied:
             self.root = rights["/"]
+        if self.root is not None and self.profile.rootfs.overlay != "none":
+            self.root |= Right.WRITE
         for path, right in rights.items():
             if path != "/":
                 self._put(Node(path=path, kind=Kind.HOST, rights=right, origin=origins[path]))

@@ -97,6 +97,12 @@ def test_proc_is_written_to_only_where_it_is_writable() -> None:
     assert allowed(compiled(filesystem={"proc": "writable"}), "/proc/self") & Access.WRITE_FILE
 
 
+def test_an_overlay_over_the_root_may_be_written_to() -> None:
+    rootfs = {"type": "directory", "path": "/i"}
+    assert not allowed(compiled(rootfs=rootfs), "/srv") & Access.WRITE_FILE
+    assert allowed(compiled(rootfs={**rootfs, "overlay": "tmpfs"}), "/srv") & Access.WRITE_FILE
+
+
 def test_generated_files_can_be_read_and_their_directory_listed() -> None:
     plan = compiled(rootfs={"generate": ["passwd", "group"]})
     assert allowed(plan, "/etc/passwd") == READ

@@ -188,6 +188,16 @@ def test_an_overlay_takes_the_place_of_the_root() -> None:
     assert (overlay.upper, overlay.work, overlay.size) == ("/k/upper", "/k/work", 0)
 
 
+def test_over_an_overlay_statements_narrow_what_it_lets_be_written() -> None:
+    plan = compiled(
+        rootfs={"type": "directory", "path": "/i", "overlay": "tmpfs"},
+        filesystem={"proc": "none", "read": ["/etc"], "write": ["/srv"]},
+        **BARE,
+    )
+    assert binds(plan) == {"/etc": READ}
+    assert ops_of(plan, BindMount)[0].flags == Bind.RECURSIVE | Bind.FROM_ROOT
+
+
 def test_an_overlay_over_nothing_is_refused() -> None:
     with pytest.raises(ProfileError, match="no tree"):
         compiled(rootfs={"overlay": "tmpfs"})
