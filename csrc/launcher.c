@@ -131,7 +131,9 @@ static void run_python(char *const *arguments, char **environment) {
         execve(python, argv, envp);
         say("sbx: error: no Python interpreter: ");
         say(python);
-        say(" can't be run\nhint: install sbx anew with pip; sbx, sbx-python and their interpreter belong together\n");
+        say(" can't be run: ");
+        say(strerror(errno));
+        say("\nhint: let this user reach it, or install sbx anew with pip: it belongs to sbx and sbx-python\n");
         _exit(EXIT_SBX);
 }
 

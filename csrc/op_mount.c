@@ -170,8 +170,18 @@ static int overlay_layer(struct context *c, const char *path, uint64_t attribute
         return stage_tree(c, tree, ret_name);
 }
 
+/* An overlay's top shows its upper directory's owner and mode, not those of the layer below. */
+static int copy_owner(int from_dir, const char *from, int dir, const char *name) {
+        struct stat st;
+        if (fstatat(from_dir, from, &st, 0) < 0)
+                return -errno;
+        if (fchownat(dir, name, st.st_uid, st.st_gid, 0) < 0 && errno != EINVAL) /* an id that isn't mapped */
+                return -errno;
+        return fchmodat(dir, name, st.st_mode & 07777, 0) < 0 ? -errno : 0;
+}
+
 /* Where an overlay's changes go: a directory of the host that holds upper and work, or a tmpfs of our own. */
-static int overlay_upper(struct context *c, const struct op_mount_overlay *op, char upper[64], char work[64]) {
+static int overlay_upper(struct context *c, const struct op_mount_overlay *op, const char *top, char upper[64], char work[64]) {
         char name[16], parent[PATH_MAX];
         const char *path = string_of(c, op->upper), *work_path = string_of(c, op->work);
         if (*path != 0) {
@@ -193,7 +203,9 @@ static int overlay_upper(struct context *c, const struct op_mount_overlay *op, c
                 return fd;
         if (mkdirat(fd, "upper", 0755) < 0 || mkdirat(fd, "work", 0755) < 0)
                 return -errno;
-        int r = stage_tree(c, fd, name);
+        int r = copy_owner(c->staging_fd, top, fd, "upper");
+        if (r >= 0)
+                r = stage_tree(c, fd, name);
         if (r < 0)
                 return r;
         strcat(strcpy(upper, name), "/upper");
@@ -210,19 +222,21 @@ int prepare_overlay(struct context *c, const void *payload) {
 int perform_mount_overlay(struct context *c, const void *payload) {
         const struct op_mount_overlay *op = payload;
         const struct plan_ref *lower = plan_list(c->plan, op->lower);
-        char layers[MAX_LAYERS * 12] = "", name[16], upper[64], work[64];
+        char layers[MAX_LAYERS * 12] = "", name[16], top[16] = "", upper[64], work[64];
 
         int r = staging_open(c);
         for (uint32_t i = 0; r >= 0 && i < op->lower.len; i++) {
                 r = overlay_layer(c, string_of(c, lower[i]), ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV, name);
-                if (r >= 0) {
-                        if (i > 0)
-                                strcat(layers, ":");
-                        strcat(layers, name);
-                }
+                if (r < 0)
+                        break;
+                if (i == 0)
+                        strcpy(top, name);
+                else
+                        strcat(layers, ":");
+                strcat(layers, name);
         }
         if (r >= 0)
-                r = overlay_upper(c, op, upper, work);
+                r = overlay_upper(c, op, top, upper, work);
         if (r < 0)
                 return r;
         /* The layers' names are relative: a detached or covered mount has no path. */
