@@ -199,7 +199,7 @@ class Sandbox:
         more.setdefault("cwd", self.directory)
         more.setdefault("stdin", subprocess.DEVNULL)
         environment = self.environment if env is None else env
-        return subprocess.Popen(arguments, env=environment, preexec_fn=prepare, **more)
+        return subprocess.Popen(arguments, env=environment, preexec_fn=prepare, **more)  # noqa: PLW1509
 
     def program(
         self, arguments: Sequence[str], *, stdin: str | None = None, timeout: float = 30, **how: Any
