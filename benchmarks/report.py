@@ -1,0 +1,160 @@
+"""Puts the kept results into the documents, between their markers.
+
+    python -m benchmarks.report           write README.md and docs/architecture.md
+    python -m benchmarks.report --check   end with 1 where a document isn't what would be written
+
+A result that isn't there is named as missing; nothing is made up for it.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from benchmarks import common
+from benchmarks.run import NAMES
+
+TREE: Final = os.path.dirname(common.HERE)
+Results = Mapping[str, Mapping[str, Any]]
+
+
+def load(directory: str) -> Results:
+    """Every result that is kept, by the name of its benchmark."""
+    found = {}
+    for entry in sorted(os.listdir(directory) if os.path.isdir(directory) else ()):
+        if entry.endswith(".json"):
+            with open(os.path.join(directory, entry), encoding="utf-8") as file:
+                found[entry.removesuffix(".json")] = json.load(file)
+    return found
+
+
+def missing(name: str) -> str:
+    return (
+        f"Not measured yet: `{name}` (benchmarks/results/{name}.json is missing; "
+        f"`./dev bench {name}` makes it)."
+    )
+
+
+def circumstances(content: Mapping[str, Any]) -> str:
+    """Where and when the numbers of one result were taken."""
+    facts = content["facts"]
+    machine = f"{facts['cpus']} x {facts['cpu']}" + (", virtual" if facts["hypervisor"] else "")
+    user = "root" if facts["root"] else "a normal user"
+    version = facts["versions"].get("sbx", "no sbx")
+    return (
+        f"{version} on Linux {facts['kernel']}, {machine}, as {user}, "
+        f"load {facts['load']:.1f}, {facts['time'][:10]}"
+    )
+
+
+def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ("---", *["---:"] * (len(head) - 1)), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def figures(results: Results) -> str:
+    """What was to be reached and what was, and the launch beside its peers."""
+    order = [*NAMES, *(name for name in results if name not in NAMES)]
+    rows = []
+    for name in order:
+        for figure in results.get(name, {}).get("figures", ()):
+            sign = "≥" if figure["at_least"] else "≤"
+            rows.append(
+                (
+                    figure["name"],
+                    f"{figure['value']:.3g}{figure['unit']}",
+                    f"{sign} {figure['reach']:.3g}{figure['unit']}",
+                    "yes" if figure["reached"] else "no",
+                )
+            )
+    parts = [markdown(("Figure", "Measured", "To reach", "Reached"), rows)] if rows else []
+    parts += [missing(name) for name in NAMES if name not in results]
+    if "startup" in results:
+        parts += [launches(results["startup"])]
+    return "\n\n".join(parts)
+
+
+def launches(content: Mapping[str, Any]) -> str:
+    """A launch of /bin/true: every subject with what its payload gets."""
+    results, given = content["results"], content["given"]
+    base = results["bubblewrap"]["median"]
+    rows = []
+    for name, each in sorted(results.items(), key=lambda item: float(item[1]["median"])):
+        seen = given.get(name, {})
+        known = "new namespaces" in seen
+        rows.append(
+            (
+                name,
+                f"{each['median']:.2f} ± {each['mad']:.2f}",
+                f"{each['median'] / base:.2f}",
+                str(len(seen["new namespaces"])) if known else "",
+                ("yes" if seen["filter"] else "no") if known else "",
+                str(seen["capabilities"]) if known else "",
+            )
+        )
+    head = ("/bin/true", "ms", "to bubblewrap", "Namespaces", "Filter", "Capabilities")
+    note = (
+        f"Medians and median deviations of {content['rounds']} rounds, all in turn: "
+        f"{circumstances(content)}."
+    )
+    absent = [f"Not here: {name} ({why})." for name, why in content["absent"].items()]
+    return "\n\n".join([markdown(head, rows), note, *absent])
+
+
+def stages(results: Results) -> str:
+    """Where a launch spends its time."""
+    content = results.get("stages")
+    if content is None:
+        return missing("stages")
+    rows = [
+        (name, f"{each['median']:.0f}", f"{each['mad']:.0f}")
+        for name, each in content["results"].items()
+    ]
+    note = f"Medians of {content['rounds']} launches of /bin/true: {circumstances(content)}."
+    return "\n\n".join([markdown(("Stage", "us", "±"), rows), note])
+
+
+BLOCKS: Final[Mapping[str, tuple[str, Callable[[Results], str]]]] = {
+    "README.md": ("figures", figures),
+    "docs/architecture.md": ("stages", stages),
+}
+
+
+def filled(text: str, marker: str, content: str) -> str:
+    """`text` with `content` between the marker's lines. Raises ValueError without markers."""
+    begin, end = f"<!-- {marker}:begin -->", f"<!-- {marker}:end -->"
+    before, found, rest = text.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise ValueError(f"no {begin} with an {end} behind it")
+    return f"{before}{begin}\n{content}\n{end}{after}"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="change nothing")
+    parser.add_argument("--results", default=common.RESULTS, help="where the JSON is")
+    options = parser.parse_args()
+    results = load(options.results)
+    stale = []
+    for name, (marker, build) in BLOCKS.items():
+        path = os.path.join(TREE, name)
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+        new = filled(text, marker, build(results))
+        if new != text:
+            stale.append(name)
+            if not options.check:
+                with open(path, "w", encoding="utf-8") as out:
+                    out.write(new)
+    if options.check and stale:
+        print(
+            f"out of date: {', '.join(stale)}\nhint: python -m benchmarks.report", file=sys.stderr
+        )
+    return 1 if options.check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
