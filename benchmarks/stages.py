@@ -20,7 +20,15 @@ STAGES: Final = {
     "loopback": {"BringUpLoopback"},
     "id maps and ids": {"MapIds", "SetIds", "SetGroups"},
     "assemble the root": {
-        *("MountRoot", "MountRootTree", "MakeDirectory", "MakeSymlink", "WriteFile", "BindMount"),
+        *(
+            "MountRoot",
+            "MountRootTree",
+            "RestrictRoot",
+            "MakeDirectory",
+            "MakeSymlink",
+            "WriteFile",
+            "BindMount",
+        ),
         *("MountTmpfs", "MountOverlay", "MaskPath", "SetMountAttributes"),
     },
     "/dev": {"BindDevice", "MountDevpts"},
