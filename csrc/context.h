@@ -21,7 +21,9 @@ struct context {
         int status_fd;     /* the sandbox's end */
         int status_reader; /* the supervisor's end */
         int go_reader, go_writer;
-        int *tree_fds;     /* for each op the detached tree that was opened outside, or -1 */
+        int *tree_fds;     /* for each op the detached tree that was opened for it, or -1 */
+        int *layer_fds;    /* the same for the layers of all overlays, in their order, each upper one last */
+        uint32_t layer_count, layers_opened, layers_used;
 
         int root_fd, staging_fd, rootfs_fd, proc_fd, ruleset_fd;
         int scratch_fd;    /* a tmpfs of our own that is part of the root */
@@ -58,7 +60,7 @@ op_function prepare_create_namespaces, prepare_map_ids, prepare_overlay, prepare
         prepare_start_init;
 
 /* Sources of mounts, all before the first mount: in the supervisor where the plan says so, else in the sandbox */
-op_function open_bind_mount, open_bind_device, open_root_tree;
+op_function open_bind_mount, open_bind_device, open_root_tree, open_overlay;
 
 /* In the sandbox's first process, and behind StartInit in the payload: async-signal-safe calls only */
 op_function perform_map_ids, perform_set_ids, perform_set_groups, perform_set_death_signal, perform_mount_root,
@@ -92,7 +94,7 @@ int make_parents(struct context *c, const char *path, const char **ret_name);
 int staging_open(struct context *c);
 int scratch_open(struct context *c);
 const char *staging_name(struct context *c, uint32_t n);
-int new_tmpfs(struct context *c, uint64_t size, uint64_t inodes, uint64_t mode, uint64_t attributes);
+int new_tmpfs(struct context *c, uint64_t size, uint64_t inodes, uint64_t mode, uint64_t attributes, uint64_t uid, uint64_t gid);
 int install_root(struct context *c, int mount);
 int is_ours(const struct context *c, int fd);
 

@@ -27,7 +27,7 @@ static const struct {
         [PLAN_BindMount] = { .open = open_bind_mount, .perform = perform_bind_mount },
         [PLAN_BindDevice] = { .open = open_bind_device, .perform = perform_bind_device },
         [PLAN_MountTmpfs] = { .perform = perform_mount_tmpfs },
-        [PLAN_MountOverlay] = { .prepare = prepare_overlay, .perform = perform_mount_overlay },
+        [PLAN_MountOverlay] = { .prepare = prepare_overlay, .open = open_overlay, .perform = perform_mount_overlay },
         [PLAN_CreateProc] = { .perform = perform_create_proc },
         [PLAN_SetSysctl] = { .perform = perform_set_sysctl },
         [PLAN_AttachProc] = { .perform = perform_attach_proc },
@@ -238,12 +238,15 @@ static void release(struct context *c) {
         if (c->tree_fds != NULL)
                 for (uint32_t i = 0; i < c->plan->header->op_count; i++)
                         close_fd(&c->tree_fds[i]);
+        for (uint32_t i = 0; i < c->layers_opened; i++)
+                close_fd(&c->layer_fds[i]);
         close_fd(&c->rootfs_fd);
         close_fd(&c->status_fd);
         close_fd(&c->status_reader);
         close_fd(&c->go_reader);
         close_fd(&c->go_writer);
         free(c->tree_fds);
+        free(c->layer_fds);
         free(c->devices);
         free(c->argv);
         free(c->environment);
@@ -271,7 +274,7 @@ static int prepare(struct context *c) {
         c->tree_fds = malloc((count + 1) * sizeof *c->tree_fds);
         for (uint32_t i = 0; c->tree_fds != NULL && i < count; i++)
                 c->tree_fds[i] = -1;
-        c->devices = malloc((count + 2) * sizeof *c->devices); /* at most one an op, and the staging one */
+        c->devices = malloc((2 * count + 1) * sizeof *c->devices); /* at most two an op, and the staging one */
         if (c->tree_fds == NULL || c->devices == NULL)
                 return -ENOMEM;
         int error = for_each_op(c, 0);

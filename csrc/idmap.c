@@ -86,11 +86,24 @@ static int run_helper(const char *program, const char *pid, const char *map) {
         return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EPERM;
 }
 
+/* Where distributions install them; never where the caller's environment says. */
+static const char *const helpers[][2] = {
+        { "/usr/bin/newuidmap", "/usr/bin/newgidmap" },
+        { "/bin/newuidmap", "/bin/newgidmap" },
+        { "/usr/local/bin/newuidmap", "/usr/local/bin/newgidmap" },
+        { "/run/wrappers/bin/newuidmap", "/run/wrappers/bin/newgidmap" },
+};
+
 int write_maps_by_helper(pid_t pid, const struct context *c) {
         char text[24];
         append_number(text, (uint64_t) pid);
-        int r = run_helper("/usr/bin/newuidmap", text, string_of(c, c->maps->uid_map));
-        return r < 0 ? r : run_helper("/usr/bin/newgidmap", text, string_of(c, c->maps->gid_map));
+        int r = -ENOENT;
+        for (size_t i = 0; r == -ENOENT && i < sizeof helpers / sizeof *helpers; i++) {
+                r = run_helper(helpers[i][0], text, string_of(c, c->maps->uid_map));
+                if (r >= 0)
+                        r = run_helper(helpers[i][1], text, string_of(c, c->maps->gid_map));
+        }
+        return r;
 }
 
 static char *one_id(char *at, uint64_t from, uint64_t to) {

@@ -2,6 +2,7 @@
 #include "context.h"
 #include "sys.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <sys/sysmacros.h>
 
@@ -105,7 +106,7 @@ int perform_bind_device(struct context *c, const void *payload) {
 
 int perform_mount_root(struct context *c, const void *payload) {
         const struct op_mount_root *op = payload;
-        int fd = new_tmpfs(c, op->size, op->inodes, 0755, ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC);
+        int fd = new_tmpfs(c, op->size, op->inodes, 0755, ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC, 0, 0);
         c->scratch_fd = fd;
         return fd < 0 ? fd : install_root(c, fd);
 }
@@ -143,7 +144,7 @@ int perform_mount_root_tree(struct context *c, const void *payload) {
 
 int perform_mount_tmpfs(struct context *c, const void *payload) {
         const struct op_mount_tmpfs *op = payload;
-        cleanup_fd int fd = new_tmpfs(c, op->size, op->inodes, op->mode, op->attributes);
+        cleanup_fd int fd = new_tmpfs(c, op->size, op->inodes, op->mode, op->attributes, op->uid, op->gid);
         if (fd < 0)
                 return fd;
         int r = attach_at(c, fd, string_of(c, op->target), 1, 1);
@@ -160,13 +161,60 @@ static int stage_tree(struct context *c, int tree, char *ret_name) {
         return CALL(SYS_move_mount, tree, "", c->staging_fd, name, MOVE_MOUNT_FROM_EMPTY);
 }
 
-static int overlay_layer(struct context *c, const char *path, uint64_t attributes, char *ret_name) {
+/* An overlay's layers are opened like every other source: where the right to them is, before anything is mounted. */
+int prepare_overlay(struct context *c, const void *payload) {
+        const struct op_mount_overlay *op = payload;
+        if (op->lower.len > MAX_LAYERS)
+                return -E2BIG;
+        int *grown = realloc(c->layer_fds, (c->layer_count + op->lower.len + 1) * sizeof *grown);
+        if (grown == NULL)
+                return -ENOMEM;
+        c->layer_fds = grown;
+        c->layer_count += op->lower.len + 1;
+        return 0;
+}
+
+static int open_layer(struct context *c, const char *path, uint64_t attributes) {
         cleanup_fd int fd = sys_openat2(AT_FDCWD, path, O_PATH | O_DIRECTORY, RESOLVE_NO_MAGICLINKS);
         if (fd < 0)
                 return fd;
-        cleanup_fd int tree = clone_tree(fd, attributes, 0, -1);
+        int tree = clone_tree(fd, attributes, 0, -1);
         if (tree < 0)
                 return tree;
+        c->layer_fds[c->layers_opened++] = tree;
+        return 0;
+}
+
+/* The directory that a path's last component lies in, into parent; the length, or -errno. */
+static int parent_of(const char *path, char parent[PATH_MAX]) {
+        const char *slash = strrchr(path, '/');
+        if (slash == NULL || slash - path >= PATH_MAX)
+                return -EINVAL;
+        memcpy(parent, path, (size_t) (slash - path));
+        parent[slash - path] = 0;
+        return (int) (slash - path);
+}
+
+int open_overlay(struct context *c, const void *payload) {
+        const struct op_mount_overlay *op = payload;
+        const struct plan_ref *lower = plan_list(c->plan, op->lower);
+        char parent[PATH_MAX];
+        int r = 0;
+        for (uint32_t i = 0; r >= 0 && i < op->lower.len; i++)
+                r = open_layer(c, string_of(c, lower[i]), ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV);
+        if (r < 0)
+                return r;
+        if (op->upper.len == 0) {
+                c->layer_fds[c->layers_opened++] = -1;
+                return 0;
+        }
+        r = parent_of(string_of(c, op->upper), parent);
+        return r < 0 ? r : open_layer(c, r > 0 ? parent : "/", ATTR_NOSUID | ATTR_NODEV);
+}
+
+static int next_layer(struct context *c, char *ret_name) {
+        cleanup_fd int tree = c->layer_fds[c->layers_used];
+        c->layer_fds[c->layers_used++] = -1;
         return stage_tree(c, tree, ret_name);
 }
 
@@ -182,23 +230,21 @@ static int copy_owner(int from_dir, const char *from, int dir, const char *name)
 
 /* Where an overlay's changes go: a directory of the host that holds upper and work, or a tmpfs of our own. */
 static int overlay_upper(struct context *c, const struct op_mount_overlay *op, const char *top, char upper[64], char work[64]) {
-        char name[16], parent[PATH_MAX];
-        const char *path = string_of(c, op->upper), *work_path = string_of(c, op->work);
-        if (*path != 0) {
-                const char *slash = strrchr(path, '/'), *work_slash = strrchr(work_path, '/');
-                size_t n = (size_t) (slash - path);
-                if (slash == NULL || work_slash == NULL || n >= sizeof parent || strlen(slash) > 40 || strlen(work_slash) > 40)
+        char name[16];
+        if (op->upper.len > 0) {
+                const char *upper_name = strrchr(string_of(c, op->upper), '/');
+                const char *work_name = strrchr(string_of(c, op->work), '/');
+                if (work_name == NULL || strlen(upper_name) > 40 || strlen(work_name) > 40)
                         return -EINVAL;
-                memcpy(parent, path, n);
-                parent[n] = 0;
-                int r = overlay_layer(c, n > 0 ? parent : "/", ATTR_NOSUID | ATTR_NODEV, name);
+                int r = next_layer(c, name);
                 if (r < 0)
                         return r;
-                strcat(strcpy(upper, name), slash);
-                strcat(strcpy(work, name), work_slash);
+                strcat(strcpy(upper, name), upper_name);
+                strcat(strcpy(work, name), work_name);
                 return 0;
         }
-        cleanup_fd int fd = new_tmpfs(c, op->size, 0, 0755, ATTR_NOSUID | ATTR_NODEV);
+        c->layers_used++;
+        cleanup_fd int fd = new_tmpfs(c, op->size, 0, 0755, ATTR_NOSUID | ATTR_NODEV, 0, 0);
         if (fd < 0)
                 return fd;
         if (mkdirat(fd, "upper", 0755) < 0 || mkdirat(fd, "work", 0755) < 0)
@@ -213,20 +259,22 @@ static int overlay_upper(struct context *c, const struct op_mount_overlay *op, c
         return 0;
 }
 
-int prepare_overlay(struct context *c, const void *payload) {
-        const struct op_mount_overlay *op = payload;
-        (void) c;
-        return op->lower.len > MAX_LAYERS ? -E2BIG : 0;
+/* What is on a tmpfs of ours above is ours too: mount points may be made in it. */
+static int note_device(struct context *c, int mount) {
+        struct stat st;
+        if (fstat(mount, &st) < 0)
+                return -errno;
+        c->devices[c->device_count++] = st.st_dev;
+        return 0;
 }
 
 int perform_mount_overlay(struct context *c, const void *payload) {
         const struct op_mount_overlay *op = payload;
-        const struct plan_ref *lower = plan_list(c->plan, op->lower);
-        char layers[MAX_LAYERS * 12] = "", name[16], top[16] = "", upper[64], work[64];
+        char layers[MAX_LAYERS * 16] = "", name[16], top[16] = "", upper[64], work[64];
 
         int r = staging_open(c);
         for (uint32_t i = 0; r >= 0 && i < op->lower.len; i++) {
-                r = overlay_layer(c, string_of(c, lower[i]), ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV, name);
+                r = next_layer(c, name);
                 if (r < 0)
                         break;
                 if (i == 0)
@@ -259,6 +307,11 @@ int perform_mount_overlay(struct context *c, const void *payload) {
         int fd = CALL(SYS_fsmount, fs, FSMOUNT_CLOEXEC_FLAG, (unsigned) op->attributes);
         if (fd < 0)
                 return fd;
+        if (op->upper.len == 0) {
+                r = note_device(c, fd);
+                if (r < 0)
+                        return r;
+        }
         if (c->root_fd < 0)
                 return install_root(c, fd);
         r = attach_at(c, fd, string_of(c, op->target), 1, 1);

@@ -120,7 +120,7 @@ int plan_open(const void *base, size_t size, struct plan *ret_plan) {
 
         if (size < sizeof *h || size > PLAN_MAX_SIZE || (uintptr_t) base % 8 != 0)
                 return -EBADMSG;
-        if (memcmp(h->magic, PLAN_MAGIC, sizeof h->magic) != 0)
+        if (memcmp(h->magic, PLAN_MAGIC, sizeof h->magic) != 0 || h->reserved != 0)
                 return -EBADMSG;
         if (h->version != PLAN_VERSION)
                 return -EPROTO;

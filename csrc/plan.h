@@ -26,7 +26,7 @@ struct plan_ref {
 struct plan_header {
         char magic[8];
         uint32_t version;
-        uint32_t flags; /* PLAN_FLAG_* */
+        uint32_t reserved; /* 0 */
         uint64_t checksum; /* plan_checksum() of everything behind this field */
         uint32_t size;
         uint32_t op_count;
@@ -37,7 +37,7 @@ struct plan_header {
         uint32_t stamps_size;
         uint32_t data_offset;
         uint32_t data_size;
-        uint32_t reserved;
+        uint32_t flags; /* PLAN_FLAG_* */
 };
 
 /* The supervisor opens the sources of mounts, since it is privileged where the sandbox's first process is not. */
@@ -69,7 +69,7 @@ struct plan_record {
         OP(10, WriteFile, "sub")                                                                                       \
         OP(11, BindMount, "ssuuuu")                                                                                    \
         OP(12, BindDevice, "ssuu")                                                                                     \
-        OP(13, MountTmpfs, "suuuu")                                                                                    \
+        OP(13, MountTmpfs, "suuuuuu")                                                                                  \
         OP(14, MountOverlay, "slssuu")                                                                                 \
         OP(15, CreateProc, "u")                                                                                        \
         OP(16, SetSysctl, "ss")                                                                                        \
@@ -144,7 +144,8 @@ struct op_write_file { struct plan_ref path; uint64_t mode; struct plan_ref cont
 /* uid, gid: what the source's owner becomes (ids of the supervisor's user namespace), for BIND_IDMAP_OWNER */
 struct op_bind_mount { struct plan_ref source, target; uint64_t attributes, flags, uid, gid; };
 struct op_bind_device { struct plan_ref source, target; uint64_t major, minor; };
-struct op_mount_tmpfs { struct plan_ref target; uint64_t size, inodes, mode, attributes; };
+/* uid, gid: of its top directory, as numbered inside */
+struct op_mount_tmpfs { struct plan_ref target; uint64_t size, inodes, mode, attributes, uid, gid; };
 /* upper empty: on a tmpfs of size bytes */
 struct op_mount_overlay { struct plan_ref target, lower, upper, work; uint64_t size, attributes; };
 struct op_set_sysctl { struct plan_ref path, value; };

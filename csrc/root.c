@@ -27,7 +27,7 @@ static char *number_text(char *end, uint64_t n, unsigned base) {
         return end;
 }
 
-int new_tmpfs(struct context *c, uint64_t size, uint64_t inodes, uint64_t mode, uint64_t attributes) {
+int new_tmpfs(struct context *c, uint64_t size, uint64_t inodes, uint64_t mode, uint64_t attributes, uint64_t uid, uint64_t gid) {
         char text[32];
         struct stat st;
         cleanup_fd int fs = CALL(SYS_fsopen, "tmpfs", FSOPEN_CLOEXEC_FLAG);
@@ -38,6 +38,10 @@ int new_tmpfs(struct context *c, uint64_t size, uint64_t inodes, uint64_t mode, 
                 r = CALL(SYS_fsconfig, fs, FSCONFIG_STRING, "size", number_text(text + sizeof text, size, 10), 0);
         if (r >= 0 && inodes > 0)
                 r = CALL(SYS_fsconfig, fs, FSCONFIG_STRING, "nr_inodes", number_text(text + sizeof text, inodes, 10), 0);
+        if (r >= 0 && uid > 0)
+                r = CALL(SYS_fsconfig, fs, FSCONFIG_STRING, "uid", number_text(text + sizeof text, uid, 10), 0);
+        if (r >= 0 && gid > 0)
+                r = CALL(SYS_fsconfig, fs, FSCONFIG_STRING, "gid", number_text(text + sizeof text, gid, 10), 0);
         if (r >= 0)
                 r = CALL(SYS_fsconfig, fs, FSCONFIG_CREATE, NULL, NULL, 0);
         if (r < 0)
@@ -57,7 +61,7 @@ int new_tmpfs(struct context *c, uint64_t size, uint64_t inodes, uint64_t mode, 
 int staging_open(struct context *c) {
         if (c->staging_fd >= 0)
                 return 0;
-        cleanup_fd int fd = new_tmpfs(c, 0, 0, 0755, ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC);
+        cleanup_fd int fd = new_tmpfs(c, 0, 0, 0755, ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC, 0, 0);
         if (fd < 0)
                 return fd;
         int r = CALL(SYS_move_mount, fd, "", AT_FDCWD, "/proc", MOVE_MOUNT_FROM_EMPTY);

@@ -56,9 +56,9 @@ def encode(plan: Plan) -> bytes:
     counts = (
         *(size, len(plan.ops), ops_at, len(ops)),
         *(len(plan.stamps), stamps_at, len(stamps)),
-        *(data_at, len(data.bytes), 0),
+        *(data_at, len(data.bytes), plan.flags),
     )
-    whole = _HEADER.pack(MAGIC, VERSION, plan.flags, 0, *counts) + ops + stamps + data.bytes
+    whole = _HEADER.pack(MAGIC, VERSION, 0, 0, *counts) + ops + stamps + data.bytes
     return whole[:16] + _NUMBER.pack(checksum(whole[_SUMMED_FROM:])) + whole[_SUMMED_FROM:]
 
 
@@ -66,11 +66,11 @@ def decode(data: bytes) -> Plan:
     """The plan that `encode` wrote. Raises BadPlanError for anything else."""
     if len(data) < _HEADER.size or len(data) > MAX_SIZE:
         raise BadPlanError("not of a plan's size")
-    magic, version, flags, total, *counts = _HEADER.unpack_from(data)
-    size, op_count, ops_at, ops_size, stamp_count, stamps_at, stamps_size, data_at, data_size, _ = (
+    magic, version, reserved, total, *counts = _HEADER.unpack_from(data)
+    size, op_count, ops_at, ops_size, stamp_count, stamps_at, stamps_size, data_at, data_size, flags = (
         counts
     )
-    if magic != MAGIC:
+    if magic != MAGIC or reserved != 0:
         raise BadPlanError("not a plan")
     if version != VERSION:
         raise BadPlanError(f"a plan of format {version}; this sbx reads {VERSION}")

@@ -130,7 +130,10 @@ class BindDevice(Op, frozen=True, kw_only=True):
 
 
 class MountTmpfs(Op, frozen=True, kw_only=True):
-    """An empty tmpfs of at most `size` bytes and `inodes` files (0: the kernel's default)."""
+    """An empty tmpfs of at most `size` bytes and `inodes` files (0: the kernel's default).
+
+    `uid` and `gid` own its top directory, by their numbers inside.
+    """
 
     KIND = 13
     target: str
@@ -138,6 +141,8 @@ class MountTmpfs(Op, frozen=True, kw_only=True):
     inodes: int
     mode: int
     attributes: int
+    uid: int = 0
+    gid: int = 0
 
     def describe(self) -> str:
         files = f" and {self.inodes} files" if self.inodes else ""

@@ -184,7 +184,7 @@ class _Assembly:
             case Kind.DENY | Kind.MASK:
                 yield self._cover(node)
             case Kind.TMPFS:
-                yield _tmpfs(path, node.size, node.mode, node.rights)
+                yield self._tmpfs(path, node.size, node.mode, node.rights)
             case Kind.MOUNT if node.mount:
                 yield self._mount(node, node.mount)
             case Kind.LINK:
@@ -213,11 +213,23 @@ class _Assembly:
             return MaskPath(path=node.path, how=Mask.PASSAGE)
         return MaskPath(path=node.path, how=Mask.DENY if node.kind == Kind.DENY else Mask.EMPTY)
 
+    def _tmpfs(self, path: str, size: int, mode: int, rights: Right) -> MountTmpfs:
+        return MountTmpfs(
+            target=path,
+            size=size,
+            # The kernel's own ratio: a file for each page. Empty files cost memory as well.
+            inodes=max(size // PAGE, 64),
+            mode=mode,
+            attributes=_attributes(rights | Right.WRITE),
+            uid=self.identity.uid,
+            gid=self.identity.gid,
+        )
+
     def _mount(self, node: Node, mount: Mount) -> Op:
         if mount.type == "tmpfs":
             size = units.size(mount.size or "64M")
             mode = units.octal(mount.mode or "1777", maximum=0o7777)
-            return _tmpfs(node.path, size, mode, node.rights)
+            return self._tmpfs(node.path, size, mode, node.rights)
         if mount.type == "overlay":
             return self._overlay(node, mount)
         flags = Bind.RECURSIVE if mount.recursive else Bind(0)
@@ -306,12 +318,6 @@ def _attributes(rights: Right) -> Attr:
         attributes |= Attr.NOEXEC
     return attributes
 
-
-def _tmpfs(path: str, size: int, mode: int, rights: Right) -> MountTmpfs:
-    # The kernel's own ratio: a file for each page. Files without content cost memory as well.
-    inodes = max(size // PAGE, 64)
-    attributes = _attributes(rights | Right.WRITE)
-    return MountTmpfs(target=path, size=size, inodes=inodes, mode=mode, attributes=attributes)
 
 
 def _layer_of(directory: str) -> tuple[str, str]:
