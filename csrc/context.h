@@ -57,7 +57,7 @@ typedef int op_function(struct context *c, const void *payload);
 
 /* In the supervisor, before the clone */
 op_function prepare_create_namespaces, prepare_map_ids, prepare_overlay, prepare_environment, prepare_execute,
-        prepare_start_init;
+        prepare_start_init, prepare_keep_descriptor;
 
 /* Sources of mounts, all before the first mount: in the supervisor where the plan says so, else in the sandbox */
 op_function open_bind_mount, open_bind_device, open_root_tree, open_overlay;

@@ -56,7 +56,7 @@ static const struct {
         [PLAN_RestrictSelf] = { .perform = perform_restrict_self },
         [PLAN_CheckDescriptors] = { .perform = perform_check_descriptors },
         [PLAN_SealDescriptors] = { .perform = perform_seal_descriptors },
-        [PLAN_KeepDescriptor] = { .perform = perform_keep_descriptor },
+        [PLAN_KeepDescriptor] = { .prepare = prepare_keep_descriptor, .perform = perform_keep_descriptor },
         [PLAN_InstallFilter] = { .perform = perform_install_filter },
         [PLAN_Execute] = { .prepare = prepare_execute, .perform = perform_execute },
 };

@@ -107,6 +107,14 @@ int perform_seal_descriptors(struct context *c, const void *payload) {
         return sys_close_range(3, ~0u, CLOSE_RANGE_CLOEXEC);
 }
 
+/* What the caller hands over came through an exec; what closes on exec is sbx's own. Asked before anything else is
+ * opened, since that would take the number of one that is missing. */
+int prepare_keep_descriptor(struct context *c, const void *payload) {
+        int flags = fcntl((int) ((const struct op_number *) payload)->value, F_GETFD);
+        (void) c;
+        return flags < 0 ? -errno : flags & FD_CLOEXEC ? -EBADF : 0;
+}
+
 int perform_keep_descriptor(struct context *c, const void *payload) {
         int fd = (int) ((const struct op_number *) payload)->value;
         struct stat st;
