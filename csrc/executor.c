@@ -190,6 +190,7 @@ static void first_process(struct context *c) {
         close_fd(&c->status_reader);
         close_fd(&c->go_writer);
         reset_signals();
+        umask(0); /* the root's directories have their own modes, whatever the caller's mask is */
         c->at = (struct sbx_failure) { .stage = STAGE_SANDBOX };
         int error = stop_propagation(c);
         if (error >= 0 && !opens_outside(c))
