@@ -179,11 +179,21 @@ static void show_timing(const struct cached_plan *p, const struct sbx_timing *ti
         run_python(arguments, environment);
 }
 
-/* A descriptor of ours must never become a standard stream of the payload. */
-static int fill_standard_streams(void) {
+/* A descriptor of ours must never become a standard stream of the payload, and with a directory as one not even
+ * Python starts. */
+static int check_standard_streams(void) {
+        static const char *const names[] = { "input", "output", "error" };
+        struct stat st;
         for (int fd = 0; fd < 3; fd++)
-                if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == 0 ? O_RDONLY : O_WRONLY) != fd)
-                        return -errno;
+                if (fstat(fd, &st) < 0) {
+                        if (open("/dev/null", fd == 0 ? O_RDONLY : O_WRONLY) != fd)
+                                return -errno;
+                } else if (S_ISDIR(st.st_mode)) {
+                        say("sbx: error: standard ");
+                        say(names[fd]);
+                        say(" is a directory\nhint: redirect it to a file or /dev/null\n");
+                        return -EISDIR;
+                }
         return 0;
 }
 
@@ -232,7 +242,7 @@ static int run(const struct cached_plan *p, const struct request *request, char 
 int main(int argc, char **argv, char **environment) {
         struct request request;
         struct cached_plan p;
-        if (argc < 1 || fill_standard_streams() < 0)
+        if (argc < 1 || check_standard_streams() < 0)
                 return EXIT_SBX;
         if (parse(argv, &request) < 0)
                 run_python(argv + 1, environment);
