@@ -46,7 +46,8 @@ def command(profile: str, variables: tuple[str, ...], timing: bool, words: tuple
     from sandbox.profile.load import load
 
     started_ns = time.time_ns()
-    environ = dict(os.environ)
+    # An entry without a name came in by execve(2), and os.execve refuses to pass it on.
+    environ = {name: value for name, value in os.environ.items() if name}
     launcher = environ.pop(LAUNCHER_VARIABLE, "") or _launcher()
     resolved = load(
         profile,
