@@ -104,6 +104,14 @@ static long try_read(char **a) {
         return slurp(a[0]);
 }
 
+static long try_readfd(char **a) {
+        ssize_t n = read((int) number(a[0]), value, sizeof value - 1);
+        value[n < 0 ? 0 : n] = 0;
+        return n;
+}
+
+static long try_writefd(char **a) { return write((int) number(a[0]), a[1], strlen(a[1])); }
+
 /* The flags by letters: read, write, create, truncate, append, directory, path only, exclusive. */
 static long try_open(char **a) {
         int flags = strchr(a[1], 'w') ? (strchr(a[1], 'r') ? O_RDWR : O_WRONLY) : O_RDONLY;
@@ -236,15 +244,12 @@ static long try_capset(char **a) {
 }
 static long try_ambient(char **a) { return prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, number(a[0]), 0, 0); }
 static long try_securebits(char **a) { return prctl(PR_SET_SECUREBITS, number(a[0]), 0, 0, 0); }
-static long try_priority(char **a) { return setpriority(PRIO_PROCESS, 0, (int) strtol(a[0], NULL, 0)); }
 
 /* ---- Other processes, sockets, terminals ---- */
 
 static long try_kill(char **a) { return kill((pid_t) strtol(a[0], NULL, 0), (int) number(a[1])); }
 static long try_ptrace(char **a) { return ptrace(PTRACE_SEIZE, (pid_t) number(a[0]), NULL, NULL); }
 static long try_ioctl(char **a) { return ioctl((int) number(a[0]), number(a[1]), "x"); }
-static long try_getfd(char **a) { return fcntl((int) number(a[0]), F_GETFD); }
-static long try_call(char **a) { return syscall((long) number(a[0]), 0, 0, 0, 0, 0, 0); }
 
 static struct sockaddr_in internet(const char *address, const char *port) {
         struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons((uint16_t) number(port)) };
@@ -359,13 +364,13 @@ static const struct verb {
         long (*attempt)(char **arguments);
         int arguments;
 } verbs[] = {
-        VERB(read, 1), VERB(open, 2), VERB(write, 2), VERB(readlink, 1), VERB(list, 1), VERB(stat, 1), VERB(mkdir, 1),
+        VERB(read, 1), VERB(readfd, 1), VERB(writefd, 2), VERB(open, 2), VERB(write, 2), VERB(readlink, 1), VERB(list, 1), VERB(stat, 1), VERB(mkdir, 1),
         VERB(rmdir, 1), VERB(unlink, 1), VERB(rename, 2), VERB(link, 2), VERB(symlink, 2), VERB(truncate, 2),
         VERB(chmod, 2), VERB(chown, 3), VERB(mknod, 4), VERB(fill, 1), VERB(files, 1), VERB(exec, 1), VERB(map, 1),
         VERB(mount, 4), VERB(umount, 1), VERB(chroot, 1), VERB(pivot, 2), VERB(unshare, 1), VERB(setns, 1),
         VERB(sethostname, 1), VERB(shm, 1), VERB(setuid, 1), VERB(setgid, 1), VERB(setgroups, 1), VERB(setrlimit, 3),
-        VERB(capset, 1), VERB(ambient, 1), VERB(securebits, 1), VERB(priority, 1), VERB(kill, 2), VERB(ptrace, 1),
-        VERB(ioctl, 2), VERB(getfd, 1), VERB(call, 1), VERB(tcp, 2), VERB(bind, 2), VERB(loopback, 0),
+        VERB(capset, 1), VERB(ambient, 1), VERB(securebits, 1), VERB(kill, 2), VERB(ptrace, 1),
+        VERB(ioctl, 2), VERB(tcp, 2), VERB(bind, 2), VERB(loopback, 0),
         VERB(interfaces, 0), VERB(unix, 1), VERB(threads, 0), VERB(orphan, 0),
 };
 

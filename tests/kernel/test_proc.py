@@ -79,7 +79,7 @@ def test_without_proc_there_is_none(sandbox: Sandbox) -> None:
 def test_the_init_cannot_be_looked_into(sandbox: Sandbox) -> None:
     """It runs the host's launcher: through these the host's file would be in reach."""
     names = ("exe", "root", "cwd", "fd/0")
-    tries = [("readlink", f"/proc/1/{name}") for name in names]
+    tries: list[tuple[str, ...]] = [("readlink", f"/proc/1/{name}") for name in names]
     tries += [("read", "/proc/1/environ"), ("open", "/proc/1/mem", "r"), ("ptrace", "1")]
     unfiltered = "[seccomp]\nenabled = false"
     found = outcomes(sandbox.attempts(unfiltered, *tries))
