@@ -12,7 +12,8 @@ from sandbox.profile.model import Profile, Table
 class Shape(NamedTuple):
     """How a value may look: text or number (`leaf`), list, dictionary or struct, or several.
 
-    `leaf` is the type that msgspec judges a plain value by; `kind` names its check.
+    `leaf` is the type that msgspec judges a plain value by; `kind` names its check. `is_text` says
+    that any text meets the type, which spares most values of a long profile the judging.
     """
 
     leaf: Any = None
@@ -21,6 +22,7 @@ class Shape(NamedTuple):
     values: "Shape | None" = None
     keys_kind: str = ""
     struct: type[Table] | None = None
+    is_text: bool = False
 
 
 class Field(NamedTuple):
@@ -67,7 +69,7 @@ def _shape_of(base: Any, annotation: Any, kind: str) -> Shape:
         return Shape(struct=base)
     if origin in {Union, UnionType}:
         return _union(args, annotation, kind)
-    return Shape(leaf=annotation, kind=kind)
+    return Shape(leaf=annotation, kind=kind, is_text=base is str)
 
 
 def _union(args: tuple[Any, ...], annotation: Any, kind: str) -> Shape:
@@ -81,7 +83,8 @@ def _union(args: tuple[Any, ...], annotation: Any, kind: str) -> Shape:
         else:
             has_one = merged.leaf is not None
             leaf = annotation if has_one else arm.leaf
-            merged = merged._replace(leaf=leaf, kind=merged.kind or arm.kind)
+            is_text = arm.is_text and not has_one
+            merged = merged._replace(leaf=leaf, kind=merged.kind or arm.kind, is_text=is_text)
     return merged
 
 

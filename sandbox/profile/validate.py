@@ -139,7 +139,8 @@ class _Walk:
         try:
             if isinstance(value, str):
                 value = self.text(value, path)
-            if shape.kind not in OF_SEVERAL_TYPES:
+            is_judged = shape.is_text and isinstance(value, str)
+            if not is_judged and shape.kind not in OF_SEVERAL_TYPES:
                 value = self.judged(value, shape, path)
             return CHECKS[shape.kind](value) if shape.kind else value
         except InvalidError as error:
