@@ -22,7 +22,7 @@ from sandbox import __version__
 from sandbox.plan import landlock
 from sandbox.plan.inputs import Inputs
 from sandbox.plan.kernel import Access, NetAccess, Scoped
-from sandbox.plan.seccomp_groups import GROUPS, MEANINGS
+from sandbox.plan.seccomp_groups import CONDITIONS, GROUPS, MEANINGS
 from sandbox.plan.tree import Kind, Node, Right, Tree
 from sandbox.profile.graph import MAXIMUM_FILES, MAXIMUM_LEVELS
 from sandbox.profile.model import Feature, Profile, Table
@@ -253,16 +253,43 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join([*lines, ".TE"])
 
 
-def group_table() -> str:
-    rows = []
+CONDITION_WORDS: Final = {
+    "socket?1": "Unix sockets; IPv4 and IPv6 with the protocols TCP, UDP, ICMP and MPTCP, or raw; "
+    "netlink for routes",
+    "socketpair?1": "Unix sockets",
+    "ioctl?1": "every request but TIOCSETD (and TIOCSTI and TIOCLINUX, which no group grants)",
+    "personality?1": "the execution domain of Linux, and asking for it",
+    "unshare?1": "flags that make no namespace",
+    "chmod?1": "modes without the set-user-id and set-group-id bits",
+    "fchmod?1": "the same",
+    "fchmodat?1": "the same",
+    "fchmodat2?1": "the same",
+    "mknod?1": "regular files, FIFOs and sockets without these bits",
+    "mknodat?1": "the same",
+}
+"""What a group grants of a call that it grants under a condition."""
+
+
+def group_list() -> str:
+    """Every group with what it is for and the calls or groups in it."""
+    if set(CONDITION_WORDS) != set(CONDITIONS):
+        raise ManualError("the conditions of the groups and the words for them differ")
+    lines: list[str] = []
     for name, versions in GROUPS.items():
-        newest = max(versions)
-        text = versions[newest].split()
-        meaning = MEANINGS[name]
-        if all(word.startswith("@") for word in text):
-            meaning += ": " + ", ".join(word.partition("/")[0] for word in text)
-        rows.append((f"@{name}", str(newest), meaning))
-    return table(("Group", "Version", "Calls for"), rows)
+        number = max(versions)
+        members = versions[number].split()
+        plain = ", ".join(word.partition("?")[0] for word in members)
+        lines += [
+            ".TP",
+            f"\\fB@{escape(name)}/{number}\\fR",
+            words(sentence(f"For {MEANINGS[name]}")),
+        ]
+        lines += [".br", escape(f"{plain}.")]
+        for word in members:
+            if "?" in word:
+                call = word.partition("?")[0]
+                lines += [".br", f"\\fI{call}\\fR: {words(sentence(CONDITION_WORDS[word]))}"]
+    return "\n".join(lines)
 
 
 def _rights(rights: Right) -> Access:
@@ -313,7 +340,7 @@ def page() -> str:
     parts = {
         "VERSION": __version__,
         "KEYS": key_reference(notes),
-        "GROUPS": group_table(),
+        "GROUPS": group_list(),
         "DERIVATION": derivation_table(),
         "ABIS": abi_table(),
         "FEATURES": ", ".join(f"\\fB{escape(word)}\\fR" for word in get_args(Feature)),
