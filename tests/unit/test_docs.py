@@ -141,6 +141,13 @@ def test_every_example_uses_verbs_and_options_that_exist(name: str) -> None:
         assert {word for word in words if OPTION.fullmatch(word)} - options_of(verb) == set()
 
 
+@pytest.mark.parametrize("name", MARKDOWN)
+def test_every_verb_of_dev_that_a_document_names_exists(name: str) -> None:
+    listed = set(re.findall(r"(?m)^  (\w+) +\S", read("dev").partition("END\n}")[0]))
+    assert {"run", "test", "lint"} <= listed
+    assert set(re.findall(r"\./dev ([a-z]+)", read(name))) - listed == set()
+
+
 def test_examples_are_found() -> None:
     """The search for examples isn't blind."""
     assert len(list(commands(read("docs/man/sbx.1")))) > 5
