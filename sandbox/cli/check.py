@@ -1,5 +1,6 @@
 """`sbx check`: everything that is wrong with profiles."""
 
+import operator
 import os
 import sys
 from collections.abc import Iterator
@@ -53,7 +54,13 @@ def to_json(problems: tuple[Problem, ...]) -> str:
     import msgspec
 
     fields = ("file", "line", "column", "key", "reason", "hint")
-    entries = [{field: getattr(problem, field) for field in fields} for problem in problems]
+    entries = [
+        {
+            field: output.printable(value) if isinstance(value, str) else value
+            for field, value in zip(fields, operator.attrgetter(*fields)(problem), strict=True)
+        }
+        for problem in problems
+    ]
     content = {"ok": not problems, "problems": entries}
     return msgspec.json.format(msgspec.json.encode(content), indent=2).decode()
 

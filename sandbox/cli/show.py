@@ -44,7 +44,7 @@ def _rules_json(loaded: "ResolvedProfile") -> str:
             {
                 "key": rule.key,
                 "value": rule.value,
-                "file": rule.origin and rule.origin.file,
+                "file": rule.origin and output.printable(rule.origin.file),
                 "line": rule.origin and rule.origin.line,
                 "column": rule.origin and rule.origin.column,
             }

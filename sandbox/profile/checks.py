@@ -20,9 +20,14 @@ _PATH_MAX = 4095
 
 
 def plain_text(value: str) -> str:
-    """Any string: the kernel ends one at a NUL."""
+    """Any string: the kernel ends one at a NUL, and what comes from outside may be no text."""
     if "\0" in value:
         raise InvalidError("holds a NUL character")
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise InvalidError("holds bytes that aren't UTF-8") from None
     return value
 
 

@@ -109,7 +109,8 @@ def _resolved(graph: Graph, merged: Merged, variables: Variables, cwd: str) -> R
     main = graph.files[0]
     data = merged.data
     about = data.setdefault("profile", {})
-    about.setdefault("name", os.path.basename(main.path).removesuffix(".toml"))
+    file_name = os.fsencode(os.path.basename(main.path)).decode(errors="replace")
+    about.setdefault("name", file_name.removesuffix(".toml"))
     for name in data.get("vars", {}):
         data["vars"][name] = variables.expand(f"${{{name}}}", main.directory)
     place = partial(_place, merged)

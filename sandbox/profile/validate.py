@@ -148,15 +148,14 @@ class _Walk:
             return value
 
     def text(self, value: str, path: KeyPath) -> str:
-        plain_text(value)
         if "$" not in value or path[0] == "profile":
-            return value
+            return plain_text(value)
         self.uses[path] = names_in(value)
         if path[0] == "vars":
             # What it stands for depends on all files, and is checked where they are all known.
             split(value)
-            return value
-        return self.expand(value)
+            return plain_text(value)
+        return plain_text(self.expand(value))
 
     def judged(self, value: Any, shape: Shape, path: KeyPath) -> Any:
         try:

@@ -132,8 +132,15 @@ def test_a_path_is_judged_with_its_variables_in(problems: Problems) -> None:
 
 
 def test_a_variable_may_not_bring_in_a_nul(problems: Problems) -> None:
-    (problem,) = problems('[vars]\na = "\\u0000"\n[process]\ncommand = ["${a}"]')
-    assert (problem.key, problem.reason) == ("vars.a", "holds a NUL character")
+    found = problems('[vars]\na = "\\u0000"\n[process]\ncommand = ["${a}"]')
+    assert [problem.key for problem in found] == ["vars.a", "process.command[0]"]
+    assert {problem.reason for problem in found} == {"holds a NUL character"}
+
+
+def test_what_comes_from_outside_has_to_be_text(problems: Problems) -> None:
+    for text in ("[process]\ncommand = ['${env:X}']", "[filesystem]\nread = ['/${env:X}']"):
+        (problem,) = problems(text, environ={"X": "\udcff"})
+        assert problem.reason == "holds bytes that aren't UTF-8"
 
 
 def test_the_command_line_sets_variables_literally(load_text: Load) -> None:

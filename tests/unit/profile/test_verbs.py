@@ -84,6 +84,29 @@ def test_check_prints_json(write: Write, capsys: Output) -> None:
     assert json.loads(capsys.readouterr().out) == {"ok": True, "problems": []}
 
 
+def test_names_that_are_no_text_are_shown_as_escapes(
+    tmp_path: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = os.fsencode(tmp_path) + b"/\xff"
+    os.mkdir(directory)
+    monkeypatch.chdir(os.fsdecode(directory))
+    path = os.fsdecode(b"\xfe.toml")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write("schema = 1\n[filesystem]\nread = ['${cwd}/x']\n")
+    assert main(["check", path]) == EXIT_SANDBOX
+    assert capsys.readouterr().err.splitlines() == [
+        "sbx: error: \\udcfe.toml:3: filesystem.read[0]: holds bytes that aren't UTF-8"
+    ]
+    assert main(["check", "--json", path]) == EXIT_SANDBOX
+    assert json.loads(capsys.readouterr().out)["problems"][0]["file"] == "\\udcfe.toml"
+    with open(path, "w", encoding="utf-8") as file:
+        file.write("schema = 1\n")
+    assert main(["check", path]) == 0
+    for options in ([], ["--json"], ["--resolved"], ["--resolved", "--json"]):
+        assert main(["show", *options, path]) == 0
+    capsys.readouterr()
+
+
 def test_check_marks_the_place_on_a_terminal(
     write: Write, monkeypatch: pytest.MonkeyPatch, sbx_path: str
 ) -> None:
