@@ -188,6 +188,7 @@ int prepare_execute(struct context *c, const void *payload) {
 
 /* ENOENT is said of a missing program and of a script's or program's missing interpreter. */
 static int execute(struct context *c, const char *program) {
+        c->at.detail = DETAIL_NONE; /* of the entry of PATH before this one */
         int r = CALL(SYS_execve, program, c->argv, c->environment);
         if (r == -ENOENT) {
                 cleanup_fd int fd = open(program, O_PATH | O_CLOEXEC);
