@@ -14,7 +14,7 @@ from sandbox.profile.resolved import KeyPath, Origin, key_text
 
 
 def explain(
-    plan: Plan, failure: Failure, command: str, locate: Callable[[KeyPath], Origin | None]
+    plan: Plan, failure: Failure, command: str | None, locate: Callable[[KeyPath], Origin | None]
 ) -> SetupError:
     """The error for a failed launch, with the profile's line that asked for what failed."""
     key = plan.origins[failure.op]
@@ -36,7 +36,7 @@ def command(
     """Explain a failed launch."""
     plan = codec.decode(os.pread(plan_fd, codec.MAX_SIZE, 0))
     failure = Failure(stage, op, error, detail)
-    raise explain(plan, failure, words[0] if words else "", _locator(plan))
+    raise explain(plan, failure, words[0] if words else None, _locator(plan))
 
 
 def _locator(plan: Plan) -> Callable[[KeyPath], Origin | None]:

@@ -123,7 +123,7 @@ def _run_with_terminal(
         finally:
             child.close()
     except LaunchFailedError as failed:
-        raise explain(plan, failed.failure, words[0] if words else "", resolved.origin) from None
+        raise explain(plan, failed.failure, words[0] if words else None, resolved.origin) from None
     if os.WIFSIGNALED(status):
         return EXIT_SIGNAL_BASE + os.WTERMSIG(status)
     return os.waitstatus_to_exitcode(status)

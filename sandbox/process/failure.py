@@ -32,10 +32,12 @@ class Words(NamedTuple):
     exit_code: int = EXIT_SANDBOX
 
 
-def setup_error(plan: Plan, failure: Failure, *, command: str = "", origin: str = "") -> SetupError:
+def setup_error(
+    plan: Plan, failure: Failure, *, command: str | None = None, origin: str = ""
+) -> SetupError:
     """The error to show for a launch that failed.
 
-    `command` is the program that the caller asked for, if not the plan's own; `origin` the
+    `command` is the program that the caller asked for, None the plan's own; `origin` the
     profile's line behind the op, as in `app.toml:12`.
     """
     op = plan.ops[failure.op]
@@ -43,9 +45,9 @@ def setup_error(plan: Plan, failure: Failure, *, command: str = "", origin: str 
     return SetupError(words.reason, hint=words.hint, origin=origin, exit_code=words.exit_code)
 
 
-def _words(op: Op, failure: Failure, command: str) -> Words:
+def _words(op: Op, failure: Failure, command: str | None) -> Words:
     if isinstance(op, ops.Execute):
-        return _execute(command or op.argv[0], failure)
+        return _execute(op.argv[0] if command is None else command, failure)
     if failure.stage == STAGE_CLONE:
         return _clone(failure.error)
     found = _by_op(op, failure) or _by_error(op, failure.error)
