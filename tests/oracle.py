@@ -1,12 +1,13 @@
 """What a filter should say of a call, read straight from the policy's statements.
 
 Slow and simple on purpose: all statements that speak of the call are collected with their rank, and
-the strongest one wins. It shares the groups' contents with the code under test, nothing else.
+the strongest one wins. It shares the groups' contents and the widths of arguments with the code under test, nothing else.
 """
 
 import random
 from collections.abc import Iterator, Sequence
 
+from sandbox.plan import syscall_args
 from sandbox.plan.seccomp_groups import CONDITIONS, GROUPS
 from sandbox.plan.seccomp_policy import Arg, SeccompPolicy
 from sandbox.plan.syscalls import numbers
@@ -22,7 +23,7 @@ Condition = tuple[int, str, tuple[int, ...], int, int]
 
 def holds(condition: Condition, args: Sequence[int]) -> bool:
     index, op, values, mask, width = condition
-    top = MASK32 if width == 32 else MASK64
+    top = (1 << width) - 1
     got = args[index] & top
     wanted = [value & top for value in values]
     return {
@@ -38,8 +39,9 @@ def holds(condition: Condition, args: Sequence[int]) -> bool:
     }[op]
 
 
-def _condition(arg: Arg) -> Condition:
-    return arg.index, arg.op, arg.values, arg.mask, arg.width
+def _condition(call: str, arg: Arg) -> Condition:
+    width = min(arg.width, syscall_args.width(call, arg.index))
+    return arg.index, arg.op, arg.values, arg.mask, width
 
 
 def members(statement: str) -> Iterator[tuple[str, tuple[tuple[Condition, ...], ...]]]:
@@ -108,7 +110,11 @@ def expected(
     call = calls[number]
     found: list[tuple[int, int, int, int]] = []
     for rule in policy.rules:
-        if rule.call == call and rule.args and all(holds(_condition(a), args) for a in rule.args):
+        if (
+            rule.call == call
+            and rule.args
+            and all(holds(_condition(call, a), args) for a in rule.args)
+        ):
             errno = ERRNO | (rule.errno or policy.default_errno)
             action = {"kill": KILL_PROCESS, "deny": errno, "log": LOG, "allow": ALLOW}[rule.action]
             found.append((1, SEVERITY[rule.action], 0, action))
@@ -138,7 +144,9 @@ def edge_numbers(machine: str) -> list[int]:
 
 def argument_values(policy: SeccompPolicy, call: str, index: int) -> list[int]:
     """Values of an argument that the policy may tell apart, the high half set and clear."""
-    known: set[Condition] = {_condition(a) for r in policy.rules if r.call == call for a in r.args}
+    known: set[Condition] = {
+        _condition(call, a) for r in policy.rules if r.call == call for a in r.args
+    }
     for statement in policy.allow:
         if statement.startswith("@"):
             for name, alternatives in members(statement):
@@ -152,9 +160,10 @@ def argument_values(policy: SeccompPolicy, call: str, index: int) -> list[int]:
     for place, _, wanted, mask, width in known:
         if place != index:
             continue
-        top = MASK32 if width == 32 else MASK64
+        top = (1 << width) - 1
         for value in (number & top for number in wanted):
             values |= {value, value + 1, value - 1, value | 1 << 32, value | MASK64 ^ MASK32}
+            values |= {value | 1 << 16, value | 0xFFFF0000}
             values |= {value ^ (mask & top), value | (~mask & MASK64)}
             values |= {value ^ 1 << bit for bit in range(64) if mask >> bit & 1}
             values |= {(value & MASK32) | other << 32 for other in (1, value & MASK32, MASK32)}

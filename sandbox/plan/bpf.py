@@ -160,10 +160,10 @@ def _exact(graph: Graph, word: int, mask: int, k: int) -> int:
     return graph.branch(Test(word, mask, False, k), graph.true, graph.false)
 
 
-def _at_least(graph: Graph, word: int, k: int) -> int:
+def _at_least(graph: Graph, word: int, mask: int, k: int) -> int:
     if k == 0:
         return graph.true
-    return graph.branch(Test(word, _FULL, True, k), graph.true, graph.false)
+    return graph.branch(Test(word, mask, True, k), graph.true, graph.false)
 
 
 def _both(graph: Graph, one: int, two: int) -> int:
@@ -179,7 +179,7 @@ def _words(arg: Arg) -> tuple[int, int]:
 def _equal(graph: Graph, arg: Arg, mask: int, value: int) -> int:
     high, low = _words(arg)
     lower = _exact(graph, low, mask & _FULL, value & _FULL)
-    if arg.width == 32:
+    if arg.width <= 32:
         return lower
     return _both(graph, lower, _exact(graph, high, mask >> 32, value >> 32))
 
@@ -189,12 +189,12 @@ def _reaches(graph: Graph, arg: Arg, bound: int) -> int:
     if bound > arg.limit():
         return graph.false
     high, low = _words(arg)
-    lower = _at_least(graph, low, bound & _FULL)
-    if arg.width == 32:
+    lower = _at_least(graph, low, arg.limit() & _FULL, bound & _FULL)
+    if arg.width <= 32:
         return lower
     top = bound >> 32
-    above = _at_least(graph, high, top + 1) if top < _FULL else graph.false
-    return graph.choose(lower, _at_least(graph, high, top), above)
+    above = _at_least(graph, high, _FULL, top + 1) if top < _FULL else graph.false
+    return graph.choose(lower, _at_least(graph, high, _FULL, top), above)
 
 
 def condition(graph: Graph, arg: Arg) -> int:

@@ -163,10 +163,11 @@ def _arg_problems(key: str, arg: Arg) -> Iterator[Problem]:
         return
     for number in (*arg.values, arg.mask):
         if not -(1 << (arg.width - 1)) <= number <= arg.limit():
-            yield wrong(f"{number} doesn't fit into {arg.width} bits, so it never meets anything")
+            yield wrong(f"{number} doesn't fit into the {arg.width} bits that are compared")
     mask = arg.mask & arg.limit()
     if masked and not mask:
-        yield wrong(f"'{arg.op}' needs a mask", "mask: the bits to look at")
+        hint = "the kernel reads none of these bits" if arg.mask else "mask: the bits to look at"
+        yield wrong(f"'{arg.op}' needs a mask of {arg.width} bits", hint)
     elif masked and arg.numbers()[0] & ~mask:
         yield wrong(f"{arg.values[0]:#x} has bits outside the mask {mask:#x}")
     elif not masked and arg.mask:
@@ -195,7 +196,7 @@ def problems(policy: SeccompPolicy) -> tuple[Problem, ...]:
             reason = f"'{rule.action}' has no errno"
             found.append(Problem("", 0, 0, f"{key}.errno", reason, "only 'deny' takes one"))
         for index, arg in enumerate(rule.args):
-            found += _arg_problems(f"{key}.args[{index}]", arg)
+            found += _arg_problems(f"{key}.args[{index}]", arg.narrowed(rule.call))
     return tuple(found)
 
 
@@ -319,7 +320,7 @@ def _words(action: int) -> tuple[str, str]:
 
 def _condition(arg: Arg) -> str:
     signs = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
-    name = f"arg{arg.index}" if arg.width == 64 else f"(int)arg{arg.index}"
+    name = {64: "", 32: "(int)", 16: "(short)"}[arg.width] + f"arg{arg.index}"
     values = [f"{value:#x}" for value in arg.numbers()]
     if arg.op == "in":
         return f"{name} in {{{', '.join(values)}}}"

@@ -20,8 +20,9 @@ from typing import Final, Literal
 
 import msgspec
 
-from sandbox.plan import syscalls
+from sandbox.plan import syscall_args, syscalls
 from sandbox.plan.seccomp_groups import CONDITIONS, GROUPS, NAMESPACE_FLAGS, TIOCLINUX, TIOCSTI
+from sandbox.plan.syscall_args import Width
 
 ALLOW: Final = 0x7FFF0000
 LOG: Final = 0x7FFC0000
@@ -36,13 +37,16 @@ _SEVERITY: Final[dict[str, int]] = {"kill": 0, "deny": 1, "log": 2, "allow": 3}
 
 
 class Arg(msgspec.Struct, frozen=True, order=True):
-    """A condition on one argument. Comparisons are unsigned; `width` 32 looks at the low half."""
+    """A condition on one argument. Comparisons are unsigned; `width` 32 looks at the low half.
+
+    In a rule the width is no more than the kernel reads (see syscall_args.py).
+    """
 
     index: int
     op: Op
     values: tuple[int, ...]
     mask: int = 0
-    width: Literal[32, 64] = 64
+    width: Width = 64
 
     def limit(self) -> int:
         """The largest value of this width."""
@@ -51,6 +55,11 @@ class Arg(msgspec.Struct, frozen=True, order=True):
     def numbers(self) -> tuple[int, ...]:
         """The values as the kernel sees them: negative ones in two's complement."""
         return tuple(value & self.limit() for value in self.values)
+
+    def narrowed(self, call: str) -> "Arg":
+        """The condition on what the kernel reads of this argument of `call`."""
+        width = min(self.width, syscall_args.width(call, self.index))
+        return Arg(self.index, self.op, self.values, self.mask, width)
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,7 +113,7 @@ class Group(msgspec.Struct, frozen=True):
     conditional: dict[str, tuple[tuple[Arg, ...], ...]]
 
 
-def _arg(index: int, op: Op, values: tuple[int, ...], mask: int, width: Literal[32, 64]) -> Arg:
+def _arg(index: int, op: Op, values: tuple[int, ...], mask: int, width: Width) -> Arg:
     return Arg(index, op, values, mask, width)
 
 
@@ -183,7 +192,8 @@ class _Statements:
         action = self._action(rule.action, rule.errno)
         severity = _SEVERITY[rule.action]
         if rule.args:
-            ruled = (severity, action, tuple(sorted(set(rule.args))), because)
+            args = sorted({arg.narrowed(rule.call) for arg in rule.args})
+            ruled = (severity, action, tuple(args), because)
             self.ruled.setdefault(rule.call, []).append(ruled)
         else:
             self.named.setdefault(rule.call, []).append((severity, action, because))

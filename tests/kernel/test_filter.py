@@ -15,6 +15,7 @@ import termios
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -183,12 +184,36 @@ def test_refused_families_get_the_filters_error_whatever_the_high_half() -> None
 
 
 def test_comparing_all_64_bits_would_let_a_high_bit_through() -> None:
-    """What a rule without `width` does, so that the tests above are known to show something."""
-    rule = Rule(call="socket", action="deny", args=(Arg(0, "eq", (AF_VSOCK,), width=64),))
-    policy = SeccompPolicy(allow=("@service", "@sockets"), default_errno=ODD, rules=(rule,))
-    plain, high = in_child(policy, families(AF_VSOCK, AF_VSOCK | HIGH))
+    """What a filter without sbx's widths does, so that the tests here are known to show something."""
+    low = 16
+    instructions = [
+        (0x20, 0, 0, 0),
+        (0x15, 0, 5, CALLS["socket"]),
+        (0x20, 0, 0, low),
+        (0x15, 0, 3, AF_VSOCK),
+        (0x20, 0, 0, low + 4),
+        (0x15, 0, 1, 0),
+        (0x06, 0, 0, ERRNO | ODD),
+        (0x06, 0, 0, ALLOW),
+    ]
+    code = b"".join(struct.pack("<HBBI", *instruction) for instruction in instructions)
+
+    def body() -> list[int]:
+        load(code)
+        return families(AF_VSOCK, AF_VSOCK | HIGH)()
+
+    plain, high = in_child(None, body)
     assert plain == ODD
     assert high != ODD
+
+
+@pytest.mark.parametrize("width", (32, 64))
+def test_a_rule_on_an_int_holds_whatever_the_high_half(width: Literal[32, 64]) -> None:
+    rule = Rule(call="socket", action="deny", args=(Arg(0, "eq", (AF_VSOCK,), width=width),))
+    policy = SeccompPolicy(allow=("@service", "@sockets"), default_errno=ODD, rules=(rule,))
+    wanted = [AF_VSOCK | high for high in (0, HIGH, 0xFFFFFFFF * HIGH)]
+    assert in_child(policy, families(*wanted)) == [ODD] * 3
+    assert ODD not in in_child(policy, families(1, 2, AF_ALG, AF_VSOCK + 1))
 
 
 def test_netlink_other_than_routes_and_packets_by_their_other_name_are_refused() -> None:

@@ -32,6 +32,9 @@ POLICIES = {
             Rule(call="prctl", action="kill", args=(Arg(0, "eq", (35,), width=32),)),
             Rule(call="fcntl", action="log", args=(Arg(1, "ge", (1024,), width=32),)),
             Rule(call="kill", action="deny", errno=3, args=(Arg(0, "lt", (-1,), width=64),)),
+            Rule(call="madvise", action="deny", args=(Arg(0, "gt", (5 << 32,)),)),
+            Rule(call="fchmod", action="kill", args=(Arg(1, "ge", (0o4700,)),)),
+            Rule(call="mkdir", action="deny", args=(Arg(1, "in", (0o777, 0o1777)),)),
             Rule(call="socket", action="allow", args=(Arg(0, "eq", (40,), width=32),)),
         ),
     ),
@@ -96,9 +99,21 @@ def conditions(draw: st.DrawFn) -> Arg:
     return Arg(index, op, (number,), 0, width)
 
 
+def fitting(call: str, arg: Arg) -> Arg:
+    """The condition with values that fit into what is compared."""
+    narrow = arg.narrowed(call)
+    if arg.op not in ("masked-eq", "masked-ne"):
+        return Arg(arg.index, arg.op, narrow.numbers(), 0, arg.width)
+    mask = arg.mask & narrow.limit() or narrow.limit()
+    return Arg(arg.index, arg.op, (arg.values[0] & mask,), mask, arg.width)
+
+
 rules = st.builds(
     lambda call, action, error, args: Rule(
-        call=call, action=action, errno=error if action == "deny" else None, args=tuple(args)
+        call=call,
+        action=action,
+        errno=error if action == "deny" else None,
+        args=tuple(fitting(call, arg) for arg in args),
     ),
     st.sampled_from(CALLS),
     st.sampled_from(ACTIONS),
@@ -181,6 +196,27 @@ def test_a_rule_that_denies_one_family_holds_for_its_low_half() -> None:
     assert call(policy, "socket", 39) == ALLOW
     for high in (0, HIGH, 0x28 * HIGH, 0xFFFFFFFF * HIGH):
         assert call(policy, "socket", 40 | high) == EPERM
+
+
+def test_a_rule_on_an_int_compares_what_the_kernel_reads_whatever_its_width_says() -> None:
+    vsock = Rule(call="socket", action="deny", args=(Arg(0, "eq", (40,), width=64),))
+    signed = Rule(call="close", action="kill", args=(Arg(0, "eq", (-1,), width=64),))
+    mode = Rule(call="chmod", action="kill", args=(Arg(1, "eq", (0o777,), width=64),))
+    policy = SeccompPolicy(allow=("@service", "@sockets"), rules=(vsock, signed, mode))
+    for high in (0, HIGH, 0xFFFFFFFF * HIGH):
+        assert call(policy, "socket", 40 | high) == EPERM
+        assert call(policy, "close", 0xFFFFFFFF | high) == KILL_PROCESS
+    for high in (0, 1 << 16, HIGH, 0xFFFF0000):
+        assert call(policy, "chmod", 0, 0o777 | high) == KILL_PROCESS
+    assert call(policy, "chmod", 0, 0o776) == ALLOW
+
+
+def test_a_rule_on_a_long_compares_all_of_it() -> None:
+    rule = Rule(call="mmap", action="deny", args=(Arg(1, "gt", (1 << 32,)),))
+    policy = SeccompPolicy(allow=("@service",), rules=(rule,))
+    assert call(policy, "mmap", 0, HIGH) == ALLOW
+    assert call(policy, "mmap", 0, HIGH + 1) == EPERM
+    assert call(policy, "mmap", 0, 5) == ALLOW
 
 
 def test_netlink_is_for_routes_only() -> None:
@@ -343,7 +379,7 @@ def test_the_same_policy_gives_the_same_bytes() -> None:
 def test_jumps_longer_than_255_instructions_arrive() -> None:
     wanted = tuple(range(1000, 1900, 3))
     rule = Rule(call="fcntl", action="deny", errno=7, args=(Arg(1, "in", wanted, width=32),))
-    wide = Rule(call="ioctl", action="kill", args=(Arg(0, "in", wanted, width=64),))
+    wide = Rule(call="ioctl", action="kill", args=(Arg(2, "in", wanted, width=64),))
     policy = SeccompPolicy(allow=("@service",), rules=(rule, wide))
     compact = Program(compile_compact(policy, "x86_64"))
     assert len(compact) > 600
@@ -353,5 +389,5 @@ def test_jumps_longer_than_255_instructions_arrive() -> None:
     for value in range(990, 1910):
         assert compact.run(72, (0, value)).action == (ERRNO | 7 if value in wanted else ALLOW)
         kill = value in wanted
-        assert compact.run(16, (value, 1)).action == (KILL_PROCESS if kill else ALLOW)
-        assert compact.run(16, (value | HIGH, 1)).action == ALLOW
+        assert compact.run(16, (0, 1, value)).action == (KILL_PROCESS if kill else ALLOW)
+        assert compact.run(16, (0, 1, value | HIGH)).action == ALLOW

@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from sandbox.plan import syscalls
+from sandbox.plan import syscall_args, syscalls
 from sandbox.plan.seccomp_groups import CONDITIONS, GROUPS, MEANINGS
 from sandbox.plan.seccomp_policy import expand, parse_group
 
@@ -51,6 +51,37 @@ def test_every_condition_is_used_and_every_group_has_a_meaning() -> None:
     used = {word for name, version in VERSIONS for word in words(name, version) if "?" in word}
     assert used == set(CONDITIONS)
     assert set(MEANINGS) == set(GROUPS)
+
+
+def test_no_condition_looks_at_bits_that_the_kernel_does_not_read() -> None:
+    for word, conjunctions in CONDITIONS.items():
+        for index, op, values, mask, width in (one for group in conjunctions for one in group):
+            read = (1 << syscall_args.width(word.partition("?")[0], index)) - 1
+            seen = mask if op == "masked-eq" else (1 << width) - 1
+            assert seen & ~read == 0, word
+            assert all(value & ~read == 0 for value in values), word
+
+
+@pytest.mark.parametrize(
+    ("call", "widths"),
+    (
+        ("socket", (32, 32, 32, 64)),
+        ("ioctl", (32, 32, 64)),
+        ("openat", (32, 64, 32, 16)),
+        ("chmod", (64, 16)),
+        ("clone", (32, 64, 64, 64, 64)),
+        ("mmap", (64, 64, 64, 64, 64, 64)),
+        ("prctl", (32, 64, 64, 64, 64)),
+        ("read", (32, 64, 64)),
+        ("setsockopt", (32, 32, 32, 64, 32)),
+    ),
+)
+def test_widths_are_those_of_the_kernels_prototypes(call: str, widths: tuple[int, ...]) -> None:
+    assert tuple(syscall_args.width(call, index) for index in range(len(widths))) == widths
+
+
+def test_every_call_with_widths_exists() -> None:
+    assert {call for call, _ in syscall_args._widths()} <= syscalls.names()
 
 
 def test_hot_calls_are_granted_without_conditions() -> None:

@@ -127,13 +127,15 @@ def test_an_empty_statement_is_an_unknown_call() -> None:
         (Arg(0, "in", ()), "'in' takes values"),
         (
             Arg(0, "eq", (1 << 32,), width=32),
-            "4294967296 doesn't fit into 32 bits, so it never meets anything",
+            "4294967296 doesn't fit into the 32 bits that are compared",
         ),
         (
             Arg(0, "eq", (-(1 << 31) - 1,), width=32),
-            "-2147483649 doesn't fit into 32 bits, so it never meets anything",
+            "-2147483649 doesn't fit into the 32 bits that are compared",
         ),
-        (Arg(0, "masked-eq", (0,)), "'masked-eq' needs a mask"),
+        (Arg(0, "eq", (1 << 32,)), "4294967296 doesn't fit into the 32 bits that are compared"),
+        (Arg(1, "eq", (1 << 64,)), f"{1 << 64} doesn't fit into the 64 bits that are compared"),
+        (Arg(0, "masked-eq", (0,)), "'masked-eq' needs a mask of 32 bits"),
         (Arg(0, "masked-eq", (5,), mask=4), "0x5 has bits outside the mask 0x4"),
         (Arg(0, "eq", (5,), mask=4), "'eq' takes no mask"),
     ),
