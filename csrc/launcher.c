@@ -137,6 +137,19 @@ static void run_python(char *const *arguments, char **environment) {
         _exit(EXIT_SBX);
 }
 
+/* A launch says each time what it does without. */
+static void warn_of_gaps(const struct plan *p) {
+        const struct plan_record *r = plan_first_op(p);
+        for (uint32_t i = 0; i < p->header->op_count; i++, r = plan_next(r)) {
+                const struct op_skip_feature *op = plan_payload(r);
+                if (r->kind == PLAN_SkipFeature && op->warn) {
+                        say("sbx: warning: not enforced on this host, and optional: ");
+                        say(plan_string(p, op->feature));
+                        say("\n");
+                }
+        }
+}
+
 static char *decimal(uint64_t n, char buffer[24]) {
         char *at = buffer + 23;
         *at = 0;
@@ -220,6 +233,7 @@ static int run(const struct cached_plan *p, const struct request *request, char 
                 if (launch.timing == MAP_FAILED)
                         return EXIT_SBX;
         }
+        warn_of_gaps(&p->plan);
         signal(SIGCHLD, SIG_DFL); /* an ignored one would leave nothing to wait for */
         sbx_block_signals(&mask);
         int r = sbx_start(&launch, &child, &failure);

@@ -9,8 +9,8 @@
 #define MAX_LAYERS 64
 
 /* A detached clone of the tree at fd with its attributes set; private, and its submounts' own flags kept. */
-static int clone_tree(int fd, uint64_t attributes, int recursive, int userns) {
-        struct mount_attributes a = { .set = attributes, .propagation = PROPAGATION_PRIVATE };
+static int clone_tree(int fd, uint64_t attributes, uint64_t clear, int recursive, int userns) {
+        struct mount_attributes a = { .set = attributes, .clear = clear, .propagation = PROPAGATION_PRIVATE };
         cleanup_fd int tree = sys_clone_tree(fd, recursive);
         if (tree < 0)
                 return tree;
@@ -43,7 +43,9 @@ static int tree_of_bind(const struct context *c, const struct op_bind_mount *op)
                 if (userns < 0)
                         return userns;
         }
-        return clone_tree(fd, op->attributes, (op->flags & BIND_RECURSIVE) != 0, userns);
+        /* A part of the root may be granted more than the mount that it lies on. */
+        uint64_t clear = op->flags & BIND_FROM_ROOT ? (ATTR_RDONLY | ATTR_NOEXEC) & ~op->attributes : 0;
+        return clone_tree(fd, op->attributes, clear, (op->flags & BIND_RECURSIVE) != 0, userns);
 }
 
 /* Remembers what was opened outside; a missing optional source stays -1. */
@@ -91,7 +93,7 @@ static int tree_of_device(struct context *c, const struct op_bind_device *op) {
                 return -ENODEV;
         }
         /* Read-only: a device can be written to all the same, its mode and owner can't be changed. */
-        return clone_tree(fd, ATTR_RDONLY | ATTR_NOSUID | ATTR_NOEXEC, 0, -1);
+        return clone_tree(fd, ATTR_RDONLY | ATTR_NOSUID | ATTR_NOEXEC, 0, 0, -1);
 }
 
 int open_bind_device(struct context *c, const void *payload) {
@@ -127,7 +129,7 @@ static int tree_of_root(struct context *c, const struct op_path_number *op) {
         cleanup_fd int fd = sys_openat2(AT_FDCWD, string_of(c, op->path), O_PATH | O_DIRECTORY, RESOLVE_NO_MAGICLINKS);
         if (fd < 0)
                 return fd;
-        int tree = clone_tree(fd, op->value, 1, -1);
+        int tree = clone_tree(fd, op->value, 0, 1, -1);
         if (tree >= 0)
                 c->rootfs_fd = take_fd(&fd);
         return tree;
@@ -178,7 +180,7 @@ static int open_layer(struct context *c, const char *path, uint64_t attributes) 
         cleanup_fd int fd = sys_openat2(AT_FDCWD, path, O_PATH | O_DIRECTORY, RESOLVE_NO_MAGICLINKS);
         if (fd < 0)
                 return fd;
-        int tree = clone_tree(fd, attributes, 0, -1);
+        int tree = clone_tree(fd, attributes, 0, 0, -1);
         if (tree < 0)
                 return tree;
         c->layer_fds[c->layers_opened++] = tree;

@@ -101,7 +101,7 @@ struct plan_record {
         OP(42, KeepDescriptor, "u")                                                                                    \
         OP(43, InstallFilter, "bu")                                                                                    \
         OP(44, Execute, "l")                                                                                           \
-        OP(45, SkipFeature, "s") /* for people: an optional feature that is not enforced */                            \
+        OP(45, SkipFeature, "su") /* for people: what is not enforced, and whether to say so */                           \
         OP(46, LimitCapabilities, "u")                                                                                 \
         OP(47, RestrictRoot, "u")
 
@@ -131,6 +131,8 @@ enum { MASK_EMPTY = 0, MASK_DENY = 1, MASK_PASSAGE = 2 };
 /* AllowPath.flags */
 enum { ALLOW_OPTIONAL = 1 };
 
+/* warn: nothing else keeps what the feature would */
+struct op_skip_feature { struct plan_ref feature; uint64_t warn; };
 struct op_create_namespaces { uint64_t flags; };
 /* setgroups: 1 leaves it allowed */
 struct op_map_ids { uint64_t by; struct plan_ref uid_map, gid_map; uint64_t setgroups; };

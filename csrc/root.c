@@ -227,11 +227,13 @@ int perform_write_file(struct context *c, const void *payload) {
                 c->at.detail = DETAIL_MOUNT_POINT;
                 return parent;
         }
-        int r = is_ours(c, parent);
-        if (r < 0)
+        int ours = is_ours(c, parent);
+        if (ours < 0)
+                return ours;
+        /* What lies there already is a layer's or a bind's. */
+        int r = ours ? write_new(parent, name, op, content) : -EEXIST;
+        if (r != -EEXIST)
                 return r;
-        if (r > 0)
-                return write_new(parent, name, op, content);
         int scratch = scratch_open(c);
         if (scratch < 0)
                 return scratch;

@@ -62,8 +62,6 @@ def command(profile: str, variables: tuple[str, ...], timing: bool, words: tuple
             origin=resolved.files[0],
         )
     plan = compile_plan(resolved, probe())
-    for feature in plan.not_enforced:
-        output.warn(f"not enforced on this host, and optional: {feature}")
     data = codec.encode(plan)
     if not variables:
         _keep(plan, profile, environ, started_ns)
@@ -113,9 +111,13 @@ def _run_with_terminal(
     environ: dict[str, str],
     streams: int,
 ) -> int:
+    from sandbox.plan.ops import SkipFeature
     from sandbox.process.launch import LaunchFailedError, start
     from sandbox.process.terminal import attend
 
+    for op in plan.ops:
+        if isinstance(op, SkipFeature) and op.warn:  # where the launcher runs a plan, it says so
+            output.warn(f"not enforced on this host, and optional: {op.feature}")
     try:
         child = start(data, argv=words, environ=environ, terminal=streams)
         try:

@@ -67,9 +67,18 @@ def decode(data: bytes) -> Plan:
     if len(data) < _HEADER.size or len(data) > MAX_SIZE:
         raise BadPlanError("not of a plan's size")
     magic, version, reserved, total, *counts = _HEADER.unpack_from(data)
-    size, op_count, ops_at, ops_size, stamp_count, stamps_at, stamps_size, data_at, data_size, flags = (
-        counts
-    )
+    (
+        size,
+        op_count,
+        ops_at,
+        ops_size,
+        stamp_count,
+        stamps_at,
+        stamps_size,
+        data_at,
+        data_size,
+        flags,
+    ) = counts
     if magic != MAGIC or reserved != 0:
         raise BadPlanError("not a plan")
     if version != VERSION:

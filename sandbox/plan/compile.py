@@ -74,7 +74,11 @@ def compile(resolved: ResolvedProfile, host: Host) -> Plan:  # noqa: A001 - the 
     skipped = tuple(sorted(inputs.not_enforced))
     if skipped:
         inputs.watch(_BOOT_MARK)
-    steps[:0] = [Step(SkipFeature(feature=name), ("profile", "optional")) for name in skipped]
+    optional = inputs.profile.profile.optional
+    steps[:0] = [
+        Step(SkipFeature(feature=name, warn=int(name in optional)), ("profile", "optional"))
+        for name in skipped
+    ]
     return Plan(
         ops=tuple(step.op for step in steps),
         origins=tuple(step.origin for step in steps),

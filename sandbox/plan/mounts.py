@@ -319,7 +319,6 @@ def _attributes(rights: Right) -> Attr:
     return attributes
 
 
-
 def _layer_of(directory: str) -> tuple[str, str]:
     """Where in a directory an overlay keeps what is written, and its work; both must be there."""
     if directory == "tmpfs":

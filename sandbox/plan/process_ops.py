@@ -348,10 +348,14 @@ class Execute(Op, frozen=True, kw_only=True):
 
 
 class SkipFeature(Op, frozen=True, kw_only=True):
-    """Does nothing: records that this host lacks a feature that the profile calls optional."""
+    """Does nothing: records that this host lacks a feature.
+
+    `warn` 1: each launch says so, since nothing else keeps what the feature would.
+    """
 
     KIND = 45
     feature: str
+    warn: int = 1
 
     def describe(self) -> str:
         return f"NOT ENFORCED on this host: {self.feature}"

@@ -129,6 +129,16 @@ def _by_op(op: Op, failure: Failure) -> Words | None:
             f"descriptor {op.number} is declared, but not open",
             f"open it: sbx run ... {op.number}<FILE",
         )
+    if isinstance(op, ops.SetRlimit) and error == errno.EPERM:
+        return Words(
+            f"{_lower(op.describe())}: it is more than the caller's own hard limit",
+            "ask for less in [rlimits], or raise the caller's: ulimit -H, LimitNOFILE= of its unit",
+        )
+    if isinstance(op, ops.MountOverlay) and error == errno.EINVAL:
+        return Words(
+            f"{_lower(op.describe())}: the kernel refuses these layers",
+            "run sbx as root where other file systems are mounted below a layer, or overlay a smaller tree",
+        )
     if isinstance(op, ops.KeepDescriptor) and error == errno.EISDIR:
         return Words(
             f"descriptor {op.number} is a directory: everything above it would be in reach",

@@ -134,4 +134,7 @@ def marks_of(data: bytes) -> tuple[Mark, ...]:
     """The marks in a `struct sbx_timing` as the launcher writes it."""
     timing = ffi.new("struct sbx_timing *")
     ffi.memmove(timing, data, min(len(data), ffi.sizeof("struct sbx_timing")))
-    return tuple(Mark(int(m.stage), int(m.op), int(m.ns)) for m in timing.marks[0 : min(timing.count, len(timing.marks))])
+    return tuple(
+        Mark(int(m.stage), int(m.op), int(m.ns))
+        for m in timing.marks[0 : min(timing.count, len(timing.marks))]
+    )

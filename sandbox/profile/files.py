@@ -58,7 +58,10 @@ class Filesystem(Table, frozen=True, kw_only=True):
     write: Annotated[tuple[Path, ...], Meta(description="May be read, changed and created.")] = ()
     execute: Annotated[tuple[Path, ...], Meta(description="May be read and executed.")] = ()
     deny: Annotated[
-        tuple[Path, ...], Meta(description="Not there, though a path above is allowed.")
+        tuple[Path, ...],
+        Meta(
+            description="Refused, though a path above is allowed: the name stays, opening it fails."
+        ),
     ] = ()
     mask: Annotated[
         tuple[Path, ...], Meta(description="There but empty: an empty file or directory instead.")

@@ -70,7 +70,7 @@ class Process(Table, frozen=True, kw_only=True):
         ),
     ] = True
     die_with_parent: Annotated[
-        bool, Meta(description="End the sandbox when the process that started sbx ends.")
+        bool, Meta(description="Kill the sandbox when sbx itself ends, however it ends.")
     ] = True
 
 
