@@ -57,19 +57,19 @@ def _points(arch: int, answers: Answers) -> Iterator[Sequence[int]]:
     edges = {number + step for number in answers for step in (-1, 0, 1)} | {
         shift | low for shift in (0x40000000, 0x80000000) for low in (0, 1, 59, 520, 0x3FFFFFFF)
     }
-    for number in sorted({edge & _FULL for edge in edges} | {0x3FFFFFFF, _FULL}):
+    for number in sorted({edge & _FULL for edge in edges} | {0x3FFFFFFF, _FULL - 1, _FULL}):
         yield number, arch, 0, 0, *nothing
     for number in (0, 1, 11, 59, max(answers), 0x40000000):
         yield number, arch ^ 0x80000000, 0, 0, *nothing
     for number, (cases, _) in answers.items():
         if cases:
             yield number, arch, 0, 0, *everything
-            points = list(_arguments(cases))
+            points = list(dict.fromkeys(_arguments(cases)))
             for args in points[:: len(points) // _MAX_POINTS + 1]:
                 yield number, arch, 0, 0, *args
 
 
-def _arguments(cases: Sequence[Case]) -> Iterator[Sequence[int]]:
+def _arguments(cases: Sequence[Case]) -> Iterator[tuple[int, ...]]:
     """Arguments that meet each case, and such as miss it by one of its conditions."""
     for case in cases:
         met = {arg: list(blocks(arg)) for arg in case.conditions}
@@ -87,16 +87,21 @@ def _arguments(cases: Sequence[Case]) -> Iterator[Sequence[int]]:
 
 
 def _near(arg: Arg) -> set[int]:
-    """The values of a condition and what is beside them, with and without the high half."""
+    """The values of a condition and what is beside them, as a whole and in each half."""
     found: set[int] = set()
     for value in arg.numbers():
-        flips = {arg.mask & -arg.mask, 1 << (arg.width - 1), 1 << 32, 0xFFFFFFFF << 32}
+        flips = {1 << bit for bit in range(64) if arg.mask >> bit & 1}
+        flips |= {1 << (arg.width - 1), 1 << 32, _FULL << 32}
         found |= {value, value + 1, value - 1, *(value ^ flip for flip in flips)}
+        if arg.width == 64:
+            high, low = value >> 32, value & _FULL
+            highs, lows = (high - 1, high, high + 1), (0, low - 1, low + 1, _FULL)
+            found |= {one << 32 | other & _FULL for one, other in product(highs, lows)}
     return {value & (1 << 64) - 1 for value in found}
 
 
-def _words(args: Sequence[int]) -> list[int]:
-    return [half for arg in args for half in (arg & _FULL, arg >> 32)]
+def _words(args: Sequence[int]) -> tuple[int, ...]:
+    return tuple([half for arg in args for half in (arg & _FULL, arg >> 32)])
 
 
 def first_difference(one: bytes, two: bytes, arch: int, answers: Answers) -> tuple[int, ...] | None:

@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from sandbox.errors import Problem, ProfileError, SandboxError
+from sandbox.errors import Problem, ProfileError, SandboxError, UnsupportedError
 from sandbox.plan import bpf, syscalls
 from sandbox.plan.seccomp_groups import GROUPS
 from sandbox.plan.seccomp_policy import (
@@ -202,8 +202,8 @@ def problems(policy: SeccompPolicy) -> tuple[Problem, ...]:
 
 def launch_problems(policy: SeccompPolicy, machine: str) -> tuple[Problem, ...]:
     """Calls that a sandbox can't start without and this policy (without problems) refuses."""
-    decisions = {decision.call: decision for decision in resolve(policy, machine)}
-    missing = [call for call in LAUNCH_CALLS if not _possible(decisions[call])]
+    found = {decision.call: decision for decision in resolve(policy, machine)}
+    missing = [call for call in LAUNCH_CALLS if not _possible(found[call])]
     reason = "the filter refuses {}, which starting the payload needs"
     hint = "allow '@program', or the calls by name"
     return tuple(Problem("", 0, 0, "seccomp", reason.format(f"'{c}'"), hint) for c in missing)
@@ -227,14 +227,15 @@ def _decisions(policy: SeccompPolicy, machine: str) -> tuple[Decision, ...]:
     return resolve(policy, machine)
 
 
-def _answers(policy: SeccompPolicy, machine: str) -> Answers:
-    decisions = _decisions(policy, machine)
-    return {decision.number: (decision.cases, decision.action) for decision in decisions}
+def decisions(policy: SeccompPolicy, machine: str) -> Answers:
+    """What a filter has to say of each call. Raises ProfileError."""
+    found = _decisions(policy, machine)
+    return {decision.number: (decision.cases, decision.action) for decision in found}
 
 
 def compile_compact(policy: SeccompPolicy, machine: str) -> bytes:
     """The compact program alone, not compared with libseccomp's. Raises ProfileError."""
-    return _compact(policy, machine, _answers(policy, machine))
+    return _compact(policy, machine, decisions(policy, machine))
 
 
 def _compact(policy: SeccompPolicy, machine: str, answers: Answers) -> bytes:
@@ -250,12 +251,19 @@ def _compact(policy: SeccompPolicy, machine: str, answers: Answers) -> bytes:
 
 def compile_libseccomp(policy: SeccompPolicy, machine: str) -> bytes:
     """The same filter as libseccomp writes it. Raises ProfileError."""
-    return _libseccomp(policy, machine, _answers(policy, machine))
+    return _libseccomp(policy, machine, decisions(policy, machine))
 
 
 def _libseccomp(policy: SeccompPolicy, machine: str, answers: Answers) -> bytes:
-    from sandbox.plan.libseccomp import TooLargeError, compile_reference
+    from sandbox.plan.libseccomp import TooLargeError, compile_reference, load_pyseccomp
 
+    try:
+        load_pyseccomp()
+    except (ImportError, OSError, RuntimeError) as error:
+        raise UnsupportedError(
+            f"pyseccomp can't be loaded: {error}",
+            hint="install libseccomp (apt-get install libseccomp2)",
+        ) from error
     try:
         return compile_reference(machine, answers, errno_action(policy.unknown_errno))
     except TooLargeError as error:
@@ -271,21 +279,27 @@ def _too_large() -> ProfileError:
 def compile_filter(policy: SeccompPolicy, machine: str) -> bytes:
     """The filter for `machine` (as in uname -m) as an array of struct sock_filter.
 
-    Raises ProfileError with everything that is wrong with the policy, SandboxError for a machine
-    without tables, or if the two compilers disagree.
+    Raises ProfileError with everything that is wrong with the policy, UnsupportedError without
+    libseccomp, SandboxError for a machine without tables, or if the two compilers disagree.
     """
     from sandbox.plan.bpf_check import first_difference
 
-    answers = _answers(policy, machine)
+    answers = decisions(policy, machine)
     compact = _compact(policy, machine, answers)
     reference = _libseccomp(policy, machine, answers)
     words = first_difference(compact, reference, syscalls.AUDIT_ARCH[machine], answers)
     if words is not None:
+        call = syscalls.name(machine, words[0]) or f"call {words[0]}"
         raise SandboxError(
-            f"the filter differs from libseccomp's for call {words[0]}, words {words[4:]}",
+            f"the filter differs from libseccomp's for {call} with {_arguments(words[4:])}",
             hint="this is a fault of sbx or of libseccomp; please report it with the profile",
         )
     return compact
+
+
+def _arguments(words: Sequence[int]) -> str:
+    pairs = zip(words[::2], words[1::2], strict=True)
+    return ", ".join(f"{high << 32 | low:#x}" for low, high in pairs)
 
 
 def explain(policy: SeccompPolicy, machine: str) -> tuple[Verdict, ...]:
@@ -302,7 +316,7 @@ def _verdict(decision: Decision) -> Verdict:
         errno=errno,
         because=decision.because,
         conditions=tuple(
-            (" and ".join(map(_condition, case.conditions)), *_words(case.action), case.because)
+            (" and ".join(map(condition_text, case.conditions)), *_words(case.action), case.because)
             for case in decision.cases
         ),
     )
@@ -318,7 +332,8 @@ def _words(action: int) -> tuple[str, str]:
     return "deny", errnos.errorcode.get(number, str(number))
 
 
-def _condition(arg: Arg) -> str:
+def condition_text(arg: Arg) -> str:
+    """A condition as people read it: `(int)arg0 == 0x2`."""
     signs = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
     name = {64: "", 32: "(int)", 16: "(short)"}[arg.width] + f"arg{arg.index}"
     values = [f"{value:#x}" for value in arg.numbers()]

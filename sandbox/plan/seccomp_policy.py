@@ -113,7 +113,8 @@ class Group(msgspec.Struct, frozen=True):
     conditional: dict[str, tuple[tuple[Arg, ...], ...]]
 
 
-def _arg(index: int, op: Op, values: tuple[int, ...], mask: int, width: Width) -> Arg:
+def condition_arg(index: int, op: Op, values: tuple[int, ...], mask: int, width: Width) -> Arg:
+    """A condition as the groups write it."""
     return Arg(index, op, values, mask, width)
 
 
@@ -138,7 +139,7 @@ def expand(name: str, version: int) -> Group:
             conditional.update(inner.conditional)
         elif "?" in word:
             conditional[word.partition("?")[0]] = tuple(
-                tuple(_arg(*condition) for condition in conjunction)
+                tuple(condition_arg(*condition) for condition in conjunction)
                 for conjunction in CONDITIONS[word]
             )
         else:

@@ -124,3 +124,8 @@ def numbers(machine: str) -> dict[str, int]:
 def names() -> frozenset[str]:
     """Every call name of every machine."""
     return frozenset(name for machine in MACHINES for name in numbers(machine))
+
+
+def name(machine: str, number: int) -> str | None:
+    """The call that has this number, if there is one."""
+    return next((call for call, known in numbers(machine).items() if known == number), None)

@@ -279,6 +279,31 @@ def test_threads_and_processes_start_under_the_filter() -> None:
     assert in_child(SERVICE, body) == [3, 0, 7]
 
 
+@pytest.mark.parametrize(
+    "command",
+    (
+        "ls -la / /dev /proc/self",
+        "cp -a /etc/ld.so.conf.d copy && tar cf a.tar copy && mkdir b && tar xf a.tar -C b",
+        "find /etc -maxdepth 1 -type f | sort | xargs -P 2 -n 9 wc -c > sizes && mv sizes s && rm s",
+        "sleep 0.01 & wait; ulimit -a; umask; echo $((6 * 7)) | tr 4 5; kill -0 $$",
+        "dd if=/dev/zero of=zero bs=64k count=4 2>&1 && truncate -s 1M zero && sync zero",
+        "ln -s x y && ln y z && readlink z && touch -d 2001-01-01 w && chmod 1777 w && mkfifo p",
+        "nice -n 5 timeout 5 id && env -i setsid true && date && uname -a && df / && ps",
+    ),
+)
+def test_ordinary_programs_run_as_without_a_filter(tmp_path: Path, command: str) -> None:
+    code = compile_filter(SeccompPolicy(allow=("@program",)), MACHINE)
+    outcomes = []
+    for name, prepare in (("without", None), ("with", partial(load, code))):
+        place = tmp_path / name
+        place.mkdir()
+        done = subprocess.run(
+            ["sh", "-ec", command], cwd=place, capture_output=True, preexec_fn=prepare, check=False
+        )
+        outcomes.append((done.returncode, done.stderr))
+    assert outcomes == [(0, b""), (0, b"")]
+
+
 def new_namespaces() -> list[int]:
     bits = (17, 25, 26, 27, 29, 30)
     flags = [1 << bit | 1 << 28 for bit in bits]

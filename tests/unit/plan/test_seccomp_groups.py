@@ -17,8 +17,40 @@ HOT = set(
 )
 VERSIONS = [(name, version) for name, versions in GROUPS.items() for version in versions]
 
-RELEASED: dict[str, str] = {}
-"""Digests of versions that have been in a release: those may never change again."""
+FROZEN = {
+    "@memory/1": "1f450b19332a26fc",
+    "@io/1": "dd38ce52cded1e52",
+    "@file/1": "becffd25d1ea4058",
+    "@threads/1": "95d744f4a74ca625",
+    "@process/1": "b59c50a139a09d99",
+    "@signals/1": "0ca4f265f81b939c",
+    "@time/1": "88a66a86440d380a",
+    "@scheduling/1": "63d276c170f727f0",
+    "@credentials/1": "eed5757f1e0b809b",
+    "@network/1": "194a93d1f049213c",
+    "@ipc/1": "eefc04f9a3be42f1",
+    "@confine/1": "3167b1f1a077017c",
+    "@sockets/1": "1421525b0e9809d7",
+    "@setid/1": "7b8f887caf1e264b",
+    "@execution-domain/1": "f046cfb2d0788f93",
+    "@ioctl/1": "2905c127694bcca5",
+    "@aio/1": "5c287f9e20500192",
+    "@io-uring/1": "8dba1e3883001cfb",
+    "@numa/1": "829deec9448cb6b3",
+    "@keyring/1": "17fa83ee2bf6a175",
+    "@debug/1": "c1eb66024b183502",
+    "@namespaces/1": "d3020f90b25a6707",
+    "@mount/1": "4565de6b7266fbf8",
+    "@clock/1": "c9c583dbd4d2d24c",
+    "@modules/1": "0da87e634a055d5e",
+    "@admin/1": "a77910f3f7e3d78a",
+    "@obsolete/1": "02a1849a9303307f",
+    "@program/1": "a77644d79346031b",
+    "@service/1": "2938e031d7c221b8",
+    "@privileged/1": "1535801e9e37229c",
+    "@all/1": "0a424d49c85d1fd4",
+}
+"""Digests of what the versions hold. Once a version has been in a release its digest stays."""
 
 
 def words(name: str, version: int) -> list[str]:
@@ -109,12 +141,14 @@ def test_programs_without_sockets_get_none() -> None:
     assert sockets.isdisjoint({*program.calls, *program.conditional})
 
 
-def test_a_released_version_stays_as_it_was() -> None:
-    for statement, digest in RELEASED.items():
-        name, version = parse_group(statement)
+def test_a_version_stays_as_it_was() -> None:
+    """What is new goes into a new version; before a first release a digest may change too."""
+    found: dict[str, str] = {}
+    for name, version in VERSIONS:
         conditions = [repr(CONDITIONS[word]) for word in words(name, version) if "?" in word]
-        text = " ".join([*words(name, version), *conditions])
-        assert hashlib.sha256(text.encode()).hexdigest() == digest, statement
+        text = " ".join([*sorted(words(name, version)), *conditions])
+        found[f"@{name}/{version}"] = hashlib.sha256(text.encode()).hexdigest()[:16]
+    assert found == FROZEN
 
 
 def test_a_group_without_a_version_is_its_newest_one() -> None:
