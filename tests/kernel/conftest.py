@@ -1,20 +1,40 @@
 """The probe, and sbx as each of the callers that it is made for."""
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from types import FrameType
 
 import pytest
 
-from tests.conftest import UNPRIVILEGED, _above, _open_to_all
+from tests.conftest import UNPRIVILEGED
 from tests.kernel.harness import Sandbox, interpreter
+from tests.reachable import closed_directory
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 PROBE_SOURCES = ("probe.c", "probe_self.c")
 
 NOT_ROOT = "the tests don't run as root"
+
+
+SECONDS = 120
+
+
+@pytest.fixture(autouse=True)
+def no_waiting_for_ever() -> Iterator[None]:
+    """What hangs is a failure, and the sandboxes of the test end with it."""
+    old = signal.signal(signal.SIGALRM, _too_late)
+    signal.alarm(SECONDS)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, old)
+
+
+def _too_late(number: int, frame: FrameType | None) -> None:
+    raise TimeoutError(f"the test has taken more than {SECONDS} seconds")
 
 
 @pytest.fixture(scope="session")
@@ -32,10 +52,9 @@ def probe() -> Iterator[str]:
 
 def _sandbox(path: str, probe: str, directory: str, user: int | None) -> Sandbox:
     if user is not None:
-        parts = (path, sys.executable, HERE)
-        blocked = next((p for p in _above(*parts) if not _open_to_all(p)), None)
-        if blocked:
-            pytest.skip(f"other users may not enter {blocked}, so they can't run this sbx")
+        closed = closed_directory(path, sys.executable, HERE)
+        if closed:
+            pytest.skip(f"other users may not enter {closed}, so they can't run this sbx")
     return Sandbox(launcher=path, probe=probe, directory=directory, user=user, python=interpreter())
 
 

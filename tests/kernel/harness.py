@@ -66,6 +66,15 @@ def private_mounts(propagation: int = MS_PRIVATE) -> None:
     mount("none", "/", flags=MS_REC | propagation)
 
 
+class Running(subprocess.Popen[Any]):
+    """A program in the background; leaving its context ends it, whatever has happened."""
+
+    def __exit__(self, *error: object) -> None:
+        if self.poll() is None:
+            self.kill()
+        super().__exit__(*error)  # type: ignore[arg-type]
+
+
 class Answer(NamedTuple):
     """How an attempt of the probe's went: "ok", an errno's name or a signal's."""
 
@@ -176,7 +185,7 @@ class Sandbox:
         before: Step | None = None,
         env: Mapping[str, str] | None = None,
         **more: Any,
-    ) -> subprocess.Popen[Any]:
+    ) -> Running:
         """A program as the caller.
 
         `stage` runs first, in a mount namespace of its own and as whoever runs the tests; `before`
@@ -199,7 +208,7 @@ class Sandbox:
         more.setdefault("cwd", self.directory)
         more.setdefault("stdin", subprocess.DEVNULL)
         environment = self.environment if env is None else env
-        return subprocess.Popen(arguments, env=environment, preexec_fn=prepare, **more)  # noqa: PLW1509
+        return Running(arguments, env=environment, preexec_fn=prepare, **more)
 
     def program(
         self, arguments: Sequence[str], *, stdin: str | None = None, timeout: float = 30, **how: Any
@@ -210,11 +219,7 @@ class Sandbox:
         for stream in ("stdout", "stderr"):
             how.setdefault(stream, subprocess.PIPE)
         with self.popen(arguments, text=True, errors="surrogateescape", **how) as process:
-            try:
-                output, messages = process.communicate(stdin, timeout)
-            except BaseException:
-                process.kill()
-                raise
+            output, messages = process.communicate(stdin, timeout)
         return subprocess.CompletedProcess(arguments, process.returncode, output, messages)
 
     def run(
@@ -238,9 +243,7 @@ class Sandbox:
 
         return prepare
 
-    def start(
-        self, text: str, *words: str, options: Sequence[str] = (), **how: Any
-    ) -> subprocess.Popen[Any]:
+    def start(self, text: str, *words: str, options: Sequence[str] = (), **how: Any) -> Running:
         """`sbx run` in the background, with pipes for the standard streams."""
         for stream in ("stdin", "stdout", "stderr"):
             how.setdefault(stream, subprocess.PIPE)

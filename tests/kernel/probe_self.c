@@ -125,18 +125,31 @@ static int alone_signals(char **a) {
         return 0;
 }
 
-/* A tree of processes, one of them deaf to every signal that can be ignored, that never ends by itself. */
+static void say_so_and_stay(int fd) {
+        if (write(fd, "", 1) == 1)
+                for (;;)
+                        pause();
+        _exit(1);
+}
+
+/* Twice n processes in sessions of their own, deaf to every signal that can be ignored; none ends by itself. */
 static int alone_brood(char **a) {
         unsigned n = (unsigned) number(a[0]);
+        int ends[2];
+        char byte;
+        if (pipe(ends) < 0)
+                return 1;
         for (int sig = 1; sig < 32; sig++)
                 signal(sig, SIG_IGN);
         for (unsigned i = 0; i < n; i++)
                 if (fork() == 0) {
                         setsid();
-                        if (fork() >= 0)
-                                for (;;)
-                                        pause();
+                        fork();
+                        say_so_and_stay(ends[1]);
                 }
+        for (unsigned i = 0; i < 2 * n; i++)
+                if (read(ends[0], &byte, 1) != 1)
+                        return 1;
         return alone_wait(NULL);
 }
 
