@@ -1,16 +1,18 @@
-"""What all tests share: the installed sbx, a home of its own for it, and the rule about skips."""
+"""What all tests share: the installed sbx, accounts that can run it, and the rule about skips."""
 
+import contextlib
 import os
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Generator, Iterator, Mapping
-from typing import TypeVar
+from collections.abc import Generator, Iterator, Mapping
+from typing import NamedTuple, TypeVar
 
 import hypothesis
 import pytest
+
+from tests.reachable import open_the_way
 
 TREE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -27,43 +29,14 @@ KNOWN_SKIPS: tuple[str, ...] = ()
 UNPRIVILEGED = 61234
 
 
-class Sbx:
-    """The installed launcher, run as a user would run it."""
+class Sbx(NamedTuple):
+    """The installed launcher, and a home that only one test uses."""
 
-    def __init__(self, path: str, home: str) -> None:
-        self.path = path
-        self.home = home
-
-    def __call__(
-        self,
-        *args: str,
-        env: Mapping[str, str] | None = None,
-        stdin: str | None = None,
-        cwd: str | None = None,
-        user: int | None = None,
-        timeout: float = 60,
-    ) -> subprocess.CompletedProcess[str]:
-        """Run `sbx args...` with nothing of the caller's environment but `env`.
-
-        Standard input is empty unless `stdin` is given. `user` needs root, and a home and a tree
-        which that user may read: see `shared_dir`.
-        """
-        return subprocess.run(
-            [self.path, *args],
-            env=self.environment(env or {}),
-            input=stdin or "",
-            cwd=cwd or self.home,
-            user=user,
-            group=user,
-            extra_groups=None if user is None else [],
-            timeout=timeout,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+    path: str
+    home: str
 
     def environment(self, more: Mapping[str, str]) -> dict[str, str]:
-        """What sbx is started with: paths that only this test uses, and `more`."""
+        """What sbx is started with: nothing of the caller's, and `more`."""
         return {
             "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             "LANG": "C.UTF-8",
@@ -73,6 +46,14 @@ class Sbx:
             "XDG_RUNTIME_DIR": os.path.join(self.home, ".run"),
             **more,
         }
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Open the way to a tree that lies in a directory of root's own, before anything runs."""
+    if os.geteuid() == 0 and str(config.rootpath) == TREE:
+        # Where that isn't allowed, the tests that need it say so.
+        with contextlib.suppress(PermissionError):
+            open_the_way(TREE, sys.prefix, sys.base_prefix)
 
 
 @pytest.fixture(scope="session")
@@ -106,35 +87,6 @@ def sbx(sbx_path: str, shared_dir: str) -> Sbx:
     for path in (home, os.path.join(home, ".run")):
         os.mkdir(path, 0o700)
     return Sbx(sbx_path, home)
-
-
-@pytest.fixture
-def unprivileged_sbx(sbx: Sbx) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """The same as an account without privilege: the caller's own, or one that root changes to."""
-    if os.geteuid() != 0:
-        return sbx
-    blocked = next((p for p in _above(sbx.path, sys.executable, TREE) if not _open_to_all(p)), None)
-    if blocked:
-        pytest.skip(f"other users may not enter {blocked}, so they can't run this sbx")
-    for path, _, _ in os.walk(sbx.home):
-        os.chown(path, UNPRIVILEGED, UNPRIVILEGED)
-
-    def run(*args: str, **more: object) -> subprocess.CompletedProcess[str]:
-        return sbx(*args, **{"user": UNPRIVILEGED, **more})  # type: ignore[arg-type]
-
-    return run
-
-
-def _above(*paths: str) -> Iterator[str]:
-    for path in paths:
-        above = os.path.dirname(os.path.realpath(path))
-        while above != "/":
-            yield above
-            above = os.path.dirname(above)
-
-
-def _open_to_all(path: str) -> bool:
-    return os.stat(path).st_mode & 0o001 != 0
 
 
 _Report = TypeVar("_Report", pytest.TestReport, pytest.CollectReport)

@@ -18,7 +18,8 @@ SUITE = {
 
 
 @pytest.fixture
-def suite(pytester: pytest.Pytester) -> pytest.Pytester:
+def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    monkeypatch.setenv("PYTHONPATH", TREE)
     with open(os.path.join(TREE, "tests", "conftest.py"), encoding="utf-8") as conftest:
         text = conftest.read()
     before = "KNOWN_SKIPS: tuple[str, ...] = "
