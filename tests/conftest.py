@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Generator, Iterator, Mapping
@@ -34,6 +35,26 @@ class Sbx(NamedTuple):
 
     path: str
     home: str
+
+    def __call__(
+        self,
+        *args: str,
+        env: Mapping[str, str] | None = None,
+        stdin: str = "",
+        cwd: str | None = None,
+        timeout: float = 60,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run `sbx args...` with nothing of the caller's environment but `env`."""
+        return subprocess.run(
+            [self.path, *args],
+            env=self.environment(env or {}),
+            input=stdin,
+            cwd=cwd or self.home,
+            timeout=timeout,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
 
     def environment(self, more: Mapping[str, str]) -> dict[str, str]:
         """What sbx is started with: nothing of the caller's, and `more`."""
