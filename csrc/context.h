@@ -29,6 +29,11 @@ struct context {
         int scratch_fd;    /* a tmpfs of our own that is part of the root */
         uint64_t *devices; /* of the tmpfs mounts made here */
         uint32_t device_count;
+        struct {
+                const char *path; /* in the plan; len characters of it are meant */
+                size_t len;
+                int fd, ours;
+        } parent;          /* of the mount point made last: the next one often lies beside it */
         struct cover {
                 int fd;
                 uint32_t number;
@@ -90,13 +95,13 @@ void run_init(struct context *c, pid_t payload) __attribute__((noreturn));
 /* root.c: the assembled root and its mount points */
 int find_in_root(const struct context *c, const char *path, uint64_t flags);
 int attach_at(struct context *c, int tree, const char *path, int directory, int create);
-int make_parents(struct context *c, const char *path, const char **ret_name);
+int parent_of(struct context *c, const char *path, const char **ret_name);
 int staging_open(struct context *c);
 int scratch_open(struct context *c);
 const char *staging_name(struct context *c, uint32_t n);
 int new_tmpfs(struct context *c, uint64_t size, uint64_t inodes, uint64_t mode, uint64_t attributes, uint64_t uid, uint64_t gid);
 int install_root(struct context *c, int mount);
-int is_ours(const struct context *c, int fd);
+void forget_below(struct context *c, const char *path);
 
 /* idmap.c */
 int idmap_user_namespace(uint64_t from_uid, uint64_t to_uid, uint64_t from_gid, uint64_t to_gid);

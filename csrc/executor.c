@@ -327,6 +327,7 @@ int sbx_start(const struct sbx_launch *launch, struct sbx_child *ret_child, stru
                 .proc_fd = -1,
                 .ruleset_fd = -1,
                 .scratch_fd = -1,
+                .parent.fd = -1,
                 .covers = { { { .fd = -1 }, { .fd = -1 } }, { { .fd = -1 }, { .fd = -1 } } },
         };
         int pidfd = -1;

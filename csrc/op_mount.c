@@ -188,7 +188,7 @@ static int open_layer(struct context *c, const char *path, uint64_t attributes) 
 }
 
 /* The directory that a path's last component lies in, into parent; the length, or -errno. */
-static int parent_of(const char *path, char parent[PATH_MAX]) {
+static int directory_of(const char *path, char parent[PATH_MAX]) {
         const char *slash = strrchr(path, '/');
         if (slash == NULL || slash - path >= PATH_MAX)
                 return -EINVAL;
@@ -210,7 +210,7 @@ int open_overlay(struct context *c, const void *payload) {
                 c->layer_fds[c->layers_opened++] = -1;
                 return 0;
         }
-        r = parent_of(string_of(c, op->upper), parent);
+        r = directory_of(string_of(c, op->upper), parent);
         return r < 0 ? r : open_layer(c, r > 0 ? parent : "/", ATTR_NOSUID | ATTR_NODEV);
 }
 
@@ -382,6 +382,7 @@ int perform_mask_path(struct context *c, const void *payload) {
                 if (r < 0)
                         return r;
         }
+        forget_below(c, string_of(c, op->path));
         return CALL(SYS_move_mount, tree, "", point, "", MOVE_MOUNT_FROM_EMPTY | MOVE_MOUNT_TO_EMPTY);
 }
 

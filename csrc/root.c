@@ -5,7 +5,7 @@
 #include <string.h>
 
 /* Only what lies on a tmpfs of our own may be added to: nothing is ever created on the host. */
-int is_ours(const struct context *c, int fd) {
+static int is_ours(const struct context *c, int fd) {
         struct stat st;
         if (fstat(fd, &st) < 0)
                 return -errno;
@@ -118,14 +118,9 @@ static int make_directory(struct context *c, const char *path) {
         return fd < 0 ? -errno : fd;
 }
 
-/* The directory that holds path's last component, made with its parents where it is missing.
- * The descriptor, and in ret_name the last component. */
-int make_parents(struct context *c, const char *path, const char **ret_name) {
+/* The directory that is the first n characters of path, made with its parents where it is missing. */
+static int make_parents(struct context *c, const char *path, size_t n) {
         char parent[PATH_MAX];
-        const char *slash = strrchr(path, '/');
-        size_t n = slash ? (size_t) (slash - path) : 0;
-        if (slash == NULL || n >= sizeof parent)
-                return slash ? -ENAMETOOLONG : -EINVAL;
         memcpy(parent, path, n);
         parent[n] = 0;
 
@@ -143,25 +138,49 @@ int make_parents(struct context *c, const char *path, const char **ret_name) {
                 close(fd);
                 fd = -ENOENT;
         }
-        if (fd >= 0)
-                *ret_name = slash + 1;
         return fd;
+}
+
+/* The directory that holds path's last component, made where it is missing; c->parent.ours tells whether more may
+ * be made in it. The descriptor stays the context's; in ret_name the last component. */
+int parent_of(struct context *c, const char *path, const char **ret_name) {
+        const char *slash = strrchr(path, '/');
+        size_t n = slash ? (size_t) (slash - path) : 0;
+        if (slash == NULL || n >= PATH_MAX)
+                return slash ? -ENAMETOOLONG : -EINVAL;
+        *ret_name = slash + 1;
+        if (c->parent.fd >= 0 && c->parent.len == n && memcmp(c->parent.path, path, n) == 0)
+                return c->parent.fd;
+
+        close_fd(&c->parent.fd);
+        cleanup_fd int fd = make_parents(c, path, n);
+        if (fd < 0)
+                return fd;
+        c->parent.ours = is_ours(c, fd);
+        if (c->parent.ours < 0)
+                return c->parent.ours;
+        c->parent.path = path;
+        c->parent.len = n;
+        return c->parent.fd = take_fd(&fd);
+}
+
+/* What is mounted at path covers the directory that was found there, or on the way to it. */
+void forget_below(struct context *c, const char *path) {
+        size_t n = strlen(path);
+        if (c->parent.fd >= 0 && n <= c->parent.len && memcmp(c->parent.path, path, n) == 0)
+                close_fd(&c->parent.fd);
 }
 
 /* Attaches a detached tree; the mount point is made where it is missing and may be. */
 int attach_at(struct context *c, int tree, const char *path, int directory, int create) {
         const char *name;
-        cleanup_fd int point = -1;
         if (create) {
-                cleanup_fd int parent = make_parents(c, path, &name);
+                int parent = parent_of(c, path, &name);
                 if (parent < 0) {
                         c->at.detail = DETAIL_MOUNT_POINT;
                         return parent;
                 }
-                int ours = is_ours(c, parent);
-                if (ours < 0)
-                        return ours;
-                if (ours && *name != 0) {
+                if (c->parent.ours && *name != 0) {
                         int r = directory ? mkdirat(parent, name, 0755) : mknodat(parent, name, S_IFREG | 0444, 0);
                         if (r == 0) /* ours alone and new: no link can stand there */
                                 return CALL(SYS_move_mount, tree, "", parent, name, MOVE_MOUNT_FROM_EMPTY);
@@ -169,23 +188,21 @@ int attach_at(struct context *c, int tree, const char *path, int directory, int 
                                 return -errno;
                 }
         }
-        point = find_in_root(c, path, O_PATH);
+        cleanup_fd int point = find_in_root(c, path, O_PATH);
         if (point < 0) {
                 c->at.detail = DETAIL_MOUNT_POINT;
                 return point;
         }
+        forget_below(c, path);
         return CALL(SYS_move_mount, tree, "", point, "", MOVE_MOUNT_FROM_EMPTY | MOVE_MOUNT_TO_EMPTY);
 }
 
 int perform_make_directory(struct context *c, const void *payload) {
         const struct op_path_number *op = payload;
         const char *name;
-        cleanup_fd int parent = make_parents(c, string_of(c, op->path), &name);
-        if (parent < 0)
-                return parent;
-        int ours = is_ours(c, parent);
-        if (ours <= 0)
-                return ours < 0 ? ours : -EROFS;
+        int parent = parent_of(c, string_of(c, op->path), &name);
+        if (parent < 0 || !c->parent.ours)
+                return parent < 0 ? parent : -EROFS;
         if (mkdirat(parent, name, 0755) < 0 && errno != EEXIST)
                 return -errno;
         return op->value == 0755 ? 0 : fchmodat(parent, name, (mode_t) op->value, 0) < 0 ? -errno : 0;
@@ -194,12 +211,9 @@ int perform_make_directory(struct context *c, const void *payload) {
 int perform_make_symlink(struct context *c, const void *payload) {
         const struct op_make_symlink *op = payload;
         const char *name;
-        cleanup_fd int parent = make_parents(c, string_of(c, op->path), &name);
-        if (parent < 0)
-                return parent;
-        int ours = is_ours(c, parent);
-        if (ours <= 0)
-                return ours < 0 ? ours : -EROFS;
+        int parent = parent_of(c, string_of(c, op->path), &name);
+        if (parent < 0 || !c->parent.ours)
+                return parent < 0 ? parent : -EROFS;
         return symlinkat(string_of(c, op->target), parent, name) < 0 ? -errno : 0;
 }
 
@@ -222,16 +236,13 @@ int perform_write_file(struct context *c, const void *payload) {
         const uint8_t *content = c->plan->data + op->content.offset;
         struct mount_attributes sealed = { .set = ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC };
         const char *name;
-        cleanup_fd int parent = make_parents(c, string_of(c, op->path), &name);
+        int parent = parent_of(c, string_of(c, op->path), &name);
         if (parent < 0) {
                 c->at.detail = DETAIL_MOUNT_POINT;
                 return parent;
         }
-        int ours = is_ours(c, parent);
-        if (ours < 0)
-                return ours;
         /* What lies there already is a layer's or a bind's. */
-        int r = ours ? write_new(parent, name, op, content) : -EEXIST;
+        int r = c->parent.ours ? write_new(parent, name, op, content) : -EEXIST;
         if (r != -EEXIST)
                 return r;
         int scratch = scratch_open(c);
