@@ -1,0 +1,324 @@
+"""A terminal of the sandbox's own, driven as a person would through a real pseudo-terminal."""
+
+import fcntl
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import subprocess
+import termios
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.kernel.harness import Running, Sandbox
+from tests.kernel.test_lifecycle import vanished
+
+SHELL = """
+[process]
+command = ["/bin/bash", "--norc", "--noprofile", "-i"]
+cwd = "/tmp"
+terminal = "auto"
+[environment]
+set = { PATH = "/usr/bin:/bin", PS1 = "ready> ", HOME = "/tmp", HISTFILE = "", BASH_SILENCE_DEPRECATION_WARNING = "1", INPUTRC = "/nonexistent", TERM = "dumb" }
+[filesystem]
+execute = ["/usr", "/bin", "/lib", "/lib32", "/lib64", "/libx32"]
+read = ["/etc/ld.so.cache"]
+tmpfs = ["/tmp"]
+"""
+ROWS, COLUMNS = 33, 101
+CTRL_C, CTRL_D, CTRL_Z, CTRL_BACKSLASH = "\x03", "\x04", "\x1a", "\x1c"
+
+
+class Terminal:
+    """The person's side of a pseudo-terminal, with sbx as the session on the other side."""
+
+    def __init__(self, sandbox: Sandbox, arguments: list[str], **how: Any) -> None:
+        self.master, self.slave = pty.openpty()
+        self.resize(ROWS, COLUMNS)
+        self.settings = termios.tcgetattr(self.slave)
+        self.seen = ""
+        streams = {"stdin": self.slave, "stdout": self.slave, "stderr": self.slave, **how}
+
+        def take() -> None:
+            os.setsid()
+            fcntl.ioctl(self.slave, termios.TIOCSCTTY, 0)
+
+        self.process: Running = sandbox.popen(
+            arguments, before=take, pass_fds=(self.slave,), **streams
+        )
+
+    def resize(self, rows: int, columns: int) -> None:
+        fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("4H", rows, columns, 0, 0))
+
+    def type(self, text: str) -> None:
+        while text:
+            text = text[os.write(self.master, text.encode()) :]
+
+    def wait_for(self, pattern: str, seconds: float = 20) -> str:
+        """The output up to what matches, which is taken off."""
+        until = time.monotonic() + seconds
+        while not (found := re.search(pattern, self.seen)):
+            if not select.select([self.master], [], [], max(0, until - time.monotonic()))[0]:
+                raise TimeoutError(f"no {pattern!r} in {self.seen!r}")
+            try:
+                self.seen += os.read(self.master, 65536).decode()
+            except OSError:  # nobody has the other side any more
+                raise EOFError(f"no {pattern!r} in {self.seen!r}") from None
+        text, self.seen = self.seen[: found.end()], self.seen[found.end() :]
+        return text
+
+    def command(self, text: str) -> str:
+        """What a command prints, between its echo and the next prompt."""
+        self.type(text + "\n")
+        whole = self.wait_for("ready> $")
+        return whole.replace("\r", "").partition("\n")[2].removesuffix("ready> ").strip()
+
+    def job(self, command: str) -> None:
+        """Starts a program in the foreground and waits until it is there."""
+        self.type(f"sh -c 'echo running; exec {command}'\n")
+        self.wait_for("running\r\n")
+
+    def end(self) -> int:
+        """Reads on until sbx has ended; its status."""
+        until = time.monotonic() + 20
+        while self.process.poll() is None:
+            assert time.monotonic() < until, self.seen
+            if select.select([self.master], [], [], 0.01)[0]:
+                self.seen += os.read(self.master, 65536).decode()
+        while select.select([self.master], [], [], 0)[0]:
+            self.seen += os.read(self.master, 65536).decode()
+        return self.process.returncode
+
+    def is_restored(self) -> bool:
+        return termios.tcgetattr(self.slave) == self.settings
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        for stream in (self.process.stdout, self.process.stdin):
+            if stream:
+                stream.close()
+        for fd in (self.master, self.slave):
+            if fd >= 0:
+                os.close(fd)
+
+
+@pytest.fixture
+def open_terminal(sandbox: Sandbox) -> Iterator[Callable[..., Terminal]]:
+    """Starts `sbx run` on a terminal, by default with a shell."""
+    opened = []
+
+    def start(*words: str, text: str = SHELL, **how: Any) -> Terminal:
+        terminal = Terminal(sandbox, sandbox.arguments(text, words), **how)
+        opened.append(terminal)
+        return terminal
+
+    yield start
+    for terminal in opened:
+        terminal.close()
+
+
+@pytest.fixture
+def shell(open_terminal: Callable[..., Terminal]) -> Terminal:
+    """A shell that waits for a command."""
+    terminal = open_terminal()
+    terminal.wait_for("ready> $")
+    return terminal
+
+
+def test_the_terminal_is_the_sandboxs_own_and_the_payloads(
+    shell: Terminal, sandbox: Sandbox
+) -> None:
+    assert shell.command("tty; ls /dev/pts") == "/dev/pts/0\n0  ptmx"
+    owner = shell.command("stat -c '%u %a' /dev/pts/0; id -u").split()
+    assert owner == [owner[2], "620", owner[2]]
+    streams = shell.command("ls -l /proc/self/fd/0 /proc/self/fd/1 /proc/self/fd/2")
+    assert streams.count("-> /dev/pts/0") == 3
+    assert shell.command("echo >/dev/tty && ps -o tty= -p $$") == "pts/0"
+
+
+def test_the_window_size_is_the_callers_and_follows_it(shell: Terminal) -> None:
+    assert shell.command("stty size") == f"{ROWS} {COLUMNS}"
+    shell.command("trap 'echo resized' WINCH")
+    shell.job("cat")
+    shell.resize(50, 132)
+    shell.type(CTRL_D)
+    shell.wait_for("resized\r\n")
+    shell.wait_for("ready> $")
+    assert shell.command("stty size") == "50 132"
+
+
+def test_ctrl_c_ends_the_foreground_job_and_not_the_shell(shell: Terminal) -> None:
+    shell.job("sleep 100")
+    shell.type(CTRL_C)
+    shell.wait_for("ready> $")
+    assert shell.command("echo $?") == str(128 + signal.SIGINT)
+
+
+def test_ctrl_backslash_quits_the_foreground_job(shell: Terminal) -> None:
+    shell.job("sleep 100")
+    shell.type(CTRL_BACKSLASH)
+    shell.wait_for("ready> $")
+    assert shell.command("echo $?") == str(128 + signal.SIGQUIT)
+
+
+def test_ctrl_z_stops_a_job_that_fg_goes_on_with(shell: Terminal) -> None:
+    shell.job("cat")
+    shell.type(CTRL_Z)
+    shell.wait_for("ready> $")
+    assert "Stopped" in shell.command("jobs")
+    shell.type("fg\n")
+    shell.wait_for("exec cat'\r\n")
+    shell.type("again\n")
+    shell.wait_for("again\r\nagain\r\n")
+    shell.type(CTRL_D)
+    shell.wait_for("ready> $")
+    assert shell.command("jobs; echo $?") == "0"
+
+
+def test_a_background_job_is_stopped_when_it_reads(shell: Terminal) -> None:
+    """Job control as it should be: the shell leads the session of the terminal."""
+    shell.command("cat &")
+    shell.command("true")
+    assert "Stopped" in shell.command("sleep 0.1; jobs")
+
+
+def test_ctrl_d_ends_the_shell_and_its_status_is_sbxs(shell: Terminal) -> None:
+    shell.command("(exit 7)")
+    shell.type(CTRL_D)
+    assert shell.end() == 7
+    assert shell.is_restored()
+
+
+@pytest.mark.parametrize("ending", ("exit 9", "kill -9 $$", "exec sleep 0"))
+def test_the_callers_terminal_is_put_back_however_the_payload_ends(
+    shell: Terminal, ending: str
+) -> None:
+    assert not shell.is_restored()
+    shell.type(ending + "\n")
+    assert shell.end() == {"exit 9": 9, "kill -9 $$": 137, "exec sleep 0": 0}[ending]
+    assert shell.is_restored()
+
+
+def test_a_signal_to_sbx_reaches_the_payload(shell: Terminal) -> None:
+    shell.command("trap 'echo terminated; exit 3' TERM")
+    shell.type("sleep 1000 & echo running; wait\n")
+    shell.wait_for("running\r\n")
+    shell.process.terminate()
+    assert shell.end() == 3
+    assert "terminated" in shell.seen
+    assert shell.is_restored()
+
+
+def test_when_the_callers_terminal_hangs_up_everything_ends(
+    shell: Terminal, sandbox: Sandbox
+) -> None:
+    shell.job("sleep 1000")
+    os.close(shell.slave)
+    os.close(shell.master)
+    shell.master = shell.slave = -1
+    shell.process.wait(10)
+    assert vanished(sandbox)
+
+
+def test_a_killed_sbx_takes_the_session_along(shell: Terminal, sandbox: Sandbox) -> None:
+    shell.job("sleep 1000")
+    shell.process.kill()
+    shell.process.wait(10)
+    assert vanished(sandbox)
+
+
+def test_long_output_arrives_whole(shell: Terminal) -> None:
+    shell.type("seq 1 200000 | cksum; seq 1 200000; echo the end\n")
+    output = shell.wait_for("\r\nthe end\r\n").replace("\r", "")
+    assert "\n" + "\n".join(map(str, range(1, 200001))) + "\n" in output
+
+
+def test_long_input_arrives_whole(shell: Terminal) -> None:
+    shell.command("stty -echo -icanon")
+    shell.type("head -c 300000 | wc -c\n")
+    for _ in range(30):
+        shell.type("x" * 10000)
+    shell.wait_for("300000\r\n")
+
+
+def test_output_from_just_before_the_end_is_not_lost(
+    open_terminal: Callable[..., Terminal],
+) -> None:
+    for _ in range(5):
+        terminal = open_terminal("/bin/sh", "-c", "seq 1 5000; echo last; kill -9 $$")
+        assert terminal.end() == 137
+        assert terminal.seen.endswith("\r\n5000\r\nlast\r\n")
+
+
+def test_processes_that_outlive_the_shell_do_not_hold_sbx(
+    open_terminal: Callable[..., Terminal], sandbox: Sandbox
+) -> None:
+    terminal = open_terminal("/bin/bash", "-c", "trap '' HUP; sleep 1000 & exit 4")
+    assert terminal.end() == 4
+    assert vanished(sandbox)
+
+
+def test_a_command_that_is_not_there_leaves_the_terminal_alone(
+    open_terminal: Callable[..., Terminal],
+) -> None:
+    terminal = open_terminal("nosuch")
+    assert terminal.end() == 127
+    assert "sbx: error: " in terminal.seen
+    assert "there is no command 'nosuch' in the sandbox\r\n" in terminal.seen
+    assert terminal.is_restored()
+
+
+def test_only_streams_that_are_a_terminal_become_one(
+    open_terminal: Callable[..., Terminal],
+) -> None:
+    script = "test -t 0 && test ! -t 1 && test -t 2 && echo so it is; echo seen >&2"
+    terminal = open_terminal("/bin/sh", "-c", script, stdout=subprocess.PIPE)
+    assert terminal.end() == 0
+    assert terminal.process.stdout is not None
+    assert terminal.process.stdout.read() == b"so it is\n"
+    assert terminal.seen == "seen\r\n"
+
+
+def test_without_a_terminal_auto_means_none(sandbox: Sandbox) -> None:
+    done = sandbox.run(SHELL, "/bin/sh", "-c", "tty; ls /dev/pts; exit 5", stdin="")
+    assert (done.returncode, done.stdout) == (5, "not a tty\nptmx\n")
+
+
+def test_with_another_stdin_auto_means_none(open_terminal: Callable[..., Terminal]) -> None:
+    terminal = open_terminal(
+        "/bin/sh", "-c", "tty; ls /dev/pts", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
+    )
+    assert terminal.end() == 0
+    assert terminal.process.stdout is not None
+    assert terminal.process.stdout.read() == b"not a tty\nptmx\n"
+
+
+def test_always_without_a_terminal_is_an_error(sandbox: Sandbox) -> None:
+    text = SHELL.replace('"auto"', '"always"')
+    message = sandbox.refusal(text, "/bin/true")
+    assert 'process.terminal = "always", but none of the standard streams is a terminal' in message
+
+
+def test_always_makes_one_of_whichever_stream_is(open_terminal: Callable[..., Terminal]) -> None:
+    text = SHELL.replace('"auto"', '"always"')
+    terminal = open_terminal(
+        "/bin/sh", "-c", "test ! -t 0 && test -t 1 && tty <&1", text=text, stdin=subprocess.DEVNULL
+    )
+    assert terminal.end() == 0
+    assert terminal.seen == "/dev/pts/0\r\n"
+
+
+def test_never_leaves_the_callers_terminal_as_stream_but_not_as_controlling_one(
+    open_terminal: Callable[..., Terminal],
+) -> None:
+    text = SHELL.replace('"auto"', '"never"')
+    terminal = open_terminal("/bin/sh", "-c", "test -t 0 && ! (: </dev/tty) && echo so", text=text)
+    assert terminal.end() == 0
+    assert terminal.seen.endswith("so\r\n")
