@@ -29,7 +29,6 @@ MAX_RULES: Final = 4096
 _GO_ON: Final = 0x7FF0FFFF
 """SECCOMP_RET_TRACE with a number of its own: no policy can ask for that."""
 _LAYOUT: Final = "<HBBI"
-_HEAD: Final = 4
 _NUMBER: Final = 0
 _FULL: Final = 0xFFFFFFFF
 
@@ -203,11 +202,12 @@ def _ported(program: bytes, machine: str) -> bytes:
     number here, so only the head of a program differs: the architecture, and x86_64's test for x32.
     """
     code = list(struct.iter_unpack(_LAYOUT, program))
-    for place, (opcode, yes, no, k) in enumerate(code[:_HEAD]):
-        if opcode == JEQ_K and k in AUDIT_ARCH.values():
-            code[place] = (opcode, yes, no, AUDIT_ARCH[machine])
-        elif opcode == JGE_K and k == X32_BIT:
-            code[place] = (opcode, yes, no, _FULL)
+    _, yes, no, _ = code[1]
+    code[1] = (JEQ_K, yes, no, AUDIT_ARCH[machine])
+    after = code.index((LD_ABS, 0, 0, _NUMBER)) + 1
+    opcode, yes, no, k = code[after]
+    if (opcode, k) == (JGE_K, X32_BIT):
+        code[after] = (opcode, yes, no, _FULL)
     if machine == "x86_64":
         x32 = [(JGE_K, 0, 2, X32_BIT), (JEQ_K, 1, 0, _FULL), (RET_K, 0, 0, KILL)]
         code = [(LD_ABS, 0, 0, _NUMBER), *x32, *code]
