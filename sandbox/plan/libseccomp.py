@@ -204,7 +204,8 @@ def _ported(program: bytes, machine: str) -> bytes:
     code = list(struct.iter_unpack(_LAYOUT, program))
     _, yes, no, _ = code[1]
     code[1] = (JEQ_K, yes, no, AUDIT_ARCH[machine])
-    after = code.index((LD_ABS, 0, 0, _NUMBER)) + 1
+    number = (LD_ABS, 0, 0, _NUMBER)
+    after = code.index(number) + 1 if number in code else 0
     opcode, yes, no, k = code[after]
     if (opcode, k) == (JGE_K, X32_BIT):
         code[after] = (opcode, yes, no, _FULL)

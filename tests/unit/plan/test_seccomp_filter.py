@@ -145,6 +145,7 @@ FAR = SeccompPolicy(
 
 
 @example(FAR, "aarch64", 0)
+@example(SeccompPolicy(default_errno=38), "aarch64", 0)
 @given(policies, st.sampled_from(MACHINES), st.integers(0, 2**32))
 def test_any_policy_its_filter_and_libseccomps_agree(
     policy: SeccompPolicy, machine: str, seed: int
