@@ -9,7 +9,7 @@
 #include <sys/mman.h>
 #include <sys/utsname.h>
 
-#define KEY_MAX (2 * PATH_MAX + 64)
+#define KEY_MAX (3 * PATH_MAX + 64) /* the working directory may stand in it twice */
 
 const char *cache_variable(char *const *environment, const char *name) {
         size_t n = strlen(name);

@@ -279,6 +279,10 @@ static int prepare(struct context *c) {
         if (c->tree_fds == NULL || c->devices == NULL)
                 return -ENOMEM;
         int error = for_each_op(c, 0);
+        if (error >= 0 && c->clone_flags == 0) { /* no CreateNamespaces: everything would happen to the host */
+                c->at.op = 0;
+                error = -EINVAL;
+        }
         if (error >= 0 && opens_outside(c))
                 error = for_each_op(c, 1);
         return error < 0 ? error : make_channels(c);

@@ -234,7 +234,6 @@ static int run(const struct cached_plan *p, const struct request *request, char 
                         return EXIT_SBX;
         }
         warn_of_gaps(&p->plan);
-        signal(SIGCHLD, SIG_DFL); /* an ignored one would leave nothing to wait for */
         sbx_block_signals(&mask);
         int r = sbx_start(&launch, &child, &failure);
         if (r >= 0) {
@@ -256,6 +255,7 @@ static int run(const struct cached_plan *p, const struct request *request, char 
 int main(int argc, char **argv, char **environment) {
         struct request request;
         struct cached_plan p;
+        signal(SIGCHLD, SIG_DFL); /* an ignored one would leave nothing to wait for, here and in Python */
         if (argc < 1 || check_standard_streams() < 0)
                 return EXIT_SBX;
         if (parse(argv, &request) < 0)

@@ -7,8 +7,17 @@
 #include <poll.h>
 #include <sys/prctl.h>
 
+#define NAMESPACES                                                                                                     \
+        ((uint64_t) (CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS |         \
+                     CLONE_NEWCGROUP | CLONE_NEWTIME))
+
+/* Any other flag would share what the child must not share; without a mount namespace the ops on mounts would change
+ * the host's. */
 int prepare_create_namespaces(struct context *c, const void *payload) {
-        c->clone_flags = ((const struct op_number *) payload)->value;
+        uint64_t flags = ((const struct op_number *) payload)->value;
+        if ((flags & ~NAMESPACES) != 0 || !(flags & CLONE_NEWNS))
+                return -EINVAL;
+        c->clone_flags = flags;
         return 0;
 }
 

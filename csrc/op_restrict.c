@@ -47,6 +47,8 @@ int perform_restrict_self(struct context *c, const void *payload) {
 
 int perform_install_filter(struct context *c, const void *payload) {
         const struct op_install_filter *op = payload;
+        if (op->program.len % sizeof(struct sock_filter) != 0 || op->program.len / sizeof(struct sock_filter) > BPF_MAXINSNS)
+                return -EINVAL; /* the length below has 16 bits: what is cut off would be missing */
         struct sock_fprog program = {
                 .len = (unsigned short) (op->program.len / sizeof(struct sock_filter)),
                 .filter = (struct sock_filter *) (uintptr_t) (c->plan->data + op->program.offset),

@@ -103,6 +103,8 @@ int install_root(struct context *c, int mount) {
 static int make_directory(struct context *c, const char *path) {
         const char *slash = strrchr(path, '/');
         char parent[PATH_MAX];
+        if (slash == NULL)
+                return -EINVAL;
         size_t n = (size_t) (slash - path);
         memcpy(parent, path, n);
         parent[n] = 0;

@@ -1,0 +1,116 @@
+"""What an attacker of the set-up tries: hostile plans, odd callers, names that lead elsewhere."""
+
+import errno
+import os
+import pty
+import signal
+from typing import Any
+
+import msgspec
+import pytest
+
+from sandbox.plan import ops
+from sandbox.plan.kernel import NAMESPACES
+from sandbox.plan.record import Op
+from tests.kernel.harness import Sandbox, edited, without
+
+CLONE_VM, CLONE_VFORK, CLONE_FILES, CLONE_PARENT = 0x100, 0x4000, 0x400, 0x8000
+MOUNT_NAMESPACE = NAMESPACES["mnt"][0]
+RET_ALLOW = bytes.fromhex("060000000000ff7f")
+
+# ---- Plans that no compiler of ours writes ----
+
+
+@pytest.mark.parametrize(
+    "extra", (CLONE_VM, CLONE_VM | CLONE_VFORK, CLONE_FILES, CLONE_PARENT, 1 << 33)
+)
+def test_a_plan_cannot_share_the_supervisor_with_the_sandbox(as_user: Sandbox, extra: int) -> None:
+    """Flags of clone3 other than namespaces are refused before the clone."""
+
+    def edit(op: Op) -> Op:
+        if isinstance(op, ops.CreateNamespaces):
+            return msgspec.structs.replace(op, flags=op.flags | extra)
+        return op
+
+    plan = as_user.plan("")
+    assert as_user.run_plan(plan, as_user.probe, "exit", "0").returncode == 0
+    done = as_user.run_plan(edited(plan, edit), as_user.probe, "exit", "0")
+    assert (done.returncode, done.stdout) == (125, "")
+    assert os.strerror(errno.EINVAL) in done.stderr
+
+
+def test_a_plan_without_a_mount_namespace_is_refused(as_root: Sandbox) -> None:
+    """Its mounts would be the host's."""
+
+    def edit(op: Op) -> Op:
+        if isinstance(op, ops.CreateNamespaces):
+            return msgspec.structs.replace(op, flags=op.flags & ~MOUNT_NAMESPACE)
+        return op
+
+    plan = as_root.plan('[filesystem]\nread = ["/"]')
+    for changed in (edited(plan, edit), without(plan, ops.CreateNamespaces)):
+        done = as_root.run_plan(changed, as_root.probe, "exit", "0")
+        assert (done.returncode, done.stdout) == (125, "")
+
+
+def test_a_filter_is_never_cut_short(as_user: Sandbox) -> None:
+    """The kernel takes its length as 16 bits: 65537 instructions would be one."""
+
+    plan = as_user.plan("")
+    for count, status in ((1, 0), (4096, 0), (4097, 125), (65537, 125)):
+        longer = ops.InstallFilter(program=RET_ALLOW * count, flags=0)
+        changed = edited(plan, lambda op: longer if isinstance(op, ops.InstallFilter) else op)  # noqa: B023
+        assert as_user.run_plan(changed, as_user.probe, "exit", "0").returncode == status, count
+
+
+def test_a_relative_path_in_a_plan_is_an_error(as_user: Sandbox) -> None:
+    """Not a crash that would pass for the payload's."""
+
+    def edit(op: Op) -> Op:
+        if isinstance(op, ops.MountTmpfs):
+            return msgspec.structs.replace(op, target="not/absolute")
+        return op
+
+    plan = as_user.plan('[filesystem]\ntmpfs = ["/absolute"]')
+    done = as_user.run_plan(edited(plan, edit), as_user.probe, "exit", "0")
+    assert done.returncode == 125, done
+
+
+# ---- Odd callers ----
+
+
+def test_a_long_working_directory_and_a_long_name_fit(as_user: Sandbox) -> None:
+    """Both stand in the key of a plan, the directory twice."""
+    parts = ["d" * 200] * ((4000 - len(as_user.directory)) // 201)
+
+    def descend() -> None:
+        for part in parts:
+            os.mkdir(part)
+            os.chdir(part)
+
+    name = "./" * 1500 + "missing.toml"
+    arguments = [as_user.launcher, "run", "--profile", name, "--", as_user.probe, "exit", "0"]
+    done = as_user.program(arguments, before=descend)
+    assert done.returncode == 125, done.returncode
+    assert done.stderr.startswith("sbx: error:")
+
+
+@pytest.mark.parametrize("terminal", ("never", "auto"))
+def test_a_caller_that_ignores_sigchld_gets_the_payloads_status(
+    sandbox: Sandbox, terminal: str
+) -> None:
+    """Cold and warm, with a supervisor in C and one in Python."""
+    text = f'[process]\nterminal = "{terminal}"'
+
+    def ignore() -> None:
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+
+    for _ in range(2):
+        master, slave = pty.openpty()
+        streams: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), slave)
+        try:
+            with sandbox.start(text, sandbox.probe, "exit", "7", before=ignore, **streams) as run:
+                assert run.wait(30) == 7
+        finally:
+            os.close(slave)
+            os.close(master)
