@@ -4,10 +4,11 @@
  * No filter, no Landlock, no capability work, no init, no rlimits, no checks of paths: what is left is what the kernel
  * asks for the isolation itself.  Static, no stdio.
  *
- *   floor [-p] [-b SOURCE TARGET]... COMMAND [ARGUMENT]...
+ *   floor [-p] [-x PROGRAM] [-b SOURCE TARGET]... COMMAND [ARGUMENT]...
  *
  * The root is the mount namespace's own copy of the host's tree.  With -p it is a clone of that copy, entered by
- * pivot_root: the same mounts once more, and what a root of any other kind costs.
+ * pivot_root: the same mounts once more, and what a root of any other kind costs.  With -x there come empty capability
+ * sets, an init that reaps, and the system call filter in the file PROGRAM.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -48,6 +49,15 @@
 #define NO_DEV 4ull
 #define NO_EXEC 8ull
 #define PRIVATE (1ull << 18)
+
+/* From linux/capability.h, linux/filter.h and linux/seccomp.h */
+#define CAPABILITY_VERSION_3 0x20080522u
+#define FILTER_MODE 1
+struct instruction {
+        uint16_t code;
+        uint8_t jt, jf;
+        uint32_t k;
+};
 
 #define MAX_BINDS 512
 #define FIRST_ID "100000"
@@ -205,13 +215,53 @@ static void map_range(pid_t child) {
         write_file(path, "0 " FIRST_ID " 65536");
 }
 
+static void drop_capabilities(void) {
+        uint32_t head[2] = { CAPABILITY_VERSION_3, 0 }, none[6] = { 0 };
+        for (unsigned long cap = 0; prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) == 0; cap++)
+                ;
+        check(syscall(SYS_capset, head, none), "capset");
+        check(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs");
+}
+
+static size_t read_program(const char *path, struct instruction *program, size_t room) {
+        int fd = (int) check(open(path, O_RDONLY | O_CLOEXEC), path);
+        ssize_t size = check(read(fd, program, room), path);
+        close(fd);
+        return (size_t) size / sizeof *program;
+}
+
+/* Comes back in the payload; this process reaps until that has ended. */
+static void stay_as_init(void) {
+        int status;
+        pid_t payload = fork(), pid;
+        check(payload, "fork");
+        if (payload == 0)
+                return;
+        while ((pid = waitpid(-1, &status, 0)) != payload)
+                check(pid, "wait");
+        _exit(WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
+}
+
+static void load_filter(struct instruction *program, size_t count) {
+        struct {
+                unsigned short count;
+                struct instruction *program;
+        } whole = { (unsigned short) count, program };
+        check(syscall(SYS_seccomp, FILTER_MODE, 0, &whole), "seccomp");
+}
+
 int main(int argc, char **argv, char **environment) {
+        static struct instruction program[4096];
         static const char *binds[MAX_BINDS][2];
-        size_t count = 0;
+        size_t count = 0, instructions = 0;
         int at = 1, pivots = 0, ready[2], status;
         char byte = 0;
         if (argc > 1 && strcmp(argv[1], "-p") == 0)
                 pivots = at++;
+        if (at + 1 < argc && strcmp(argv[at], "-x") == 0) {
+                instructions = read_program(argv[at + 1], program, sizeof program);
+                at += 2;
+        }
         for (; at + 3 < argc && strcmp(argv[at], "-b") == 0 && count < MAX_BINDS; at += 3, count++) {
                 binds[count][0] = argv[at + 1];
                 binds[count][1] = argv[at + 2];
@@ -239,6 +289,11 @@ int main(int argc, char **argv, char **environment) {
                 } else
                         map_own_id(uid, gid);
                 make_root((const char *const(*)[2]) binds, count, pivots);
+                if (instructions > 0) {
+                        drop_capabilities();
+                        stay_as_init();
+                        load_filter(program, instructions);
+                }
                 execve(argv[at], argv + at, environment);
                 fail(argv[at]);
         }

@@ -12,9 +12,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from benchmarks.common import PLAIN, PROFILE, Place, build
+from sandbox.plan import seccomp
+from sandbox.profile.load import load
 
 Payload = Sequence[str]
 
+EQUAL_FLOOR: Final = "floor, with filter, capabilities and init"
 RANGE: Final = 65536
 FIRST_ID: Final = 100000
 
@@ -38,6 +41,13 @@ def peers(sbx: str | None, scratch: str) -> list[Peer]:
             note="the same by a clone of the tree and pivot_root",
         )
     )
+    found.append(
+        Peer(
+            name=EQUAL_FLOOR,
+            command=lambda payload: [build("floor"), "-x", _filter(scratch), *payload],
+            note="the same with sbx's filter, empty capabilities and a reaping init; no Landlock",
+        )
+    )
     if sbx:
         found.append(
             Peer(
@@ -47,6 +57,16 @@ def peers(sbx: str | None, scratch: str) -> list[Peer]:
             )
         )
     return [*found, *_light(), *_engines(scratch)]
+
+
+def _filter(scratch: str) -> str:
+    """The benchmark profile's filter as a file."""
+    path = os.path.join(scratch, "filter.bpf")
+    if not os.path.exists(path):
+        policy = seccomp.policy_from_profile(load(PROFILE, cwd="/", environ={}).profile.seccomp)
+        with open(path, "wb") as file:
+            file.write(seccomp.compile_filter(policy, os.uname().machine))
+    return path
 
 
 def _floor(payload: Payload) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from benchmarks import common
 from benchmarks.common import BenchmarkError, Figure, Place, Spawner, Subject
-from benchmarks.peers import Peer, peers
+from benchmarks.peers import EQUAL_FLOOR, Peer, peers
 
 TRUE: Final = ("/bin/true",)
 # Two roots' caches are one directory: the cold launches get one of their own where that can be had.
@@ -34,7 +34,7 @@ def measure(sbx: str | None, rounds: int) -> dict[str, Any]:
         subjects.append(Subject(name="python", argv=[_python(), "-I", "-S", "-c", "pass"]))
         bench = common.Bench(subjects, scratch)
         try:
-            for needed in ("nothing", "floor", "bubblewrap", *(["sbx", "sbx cold"] if sbx else [])):
+            for needed in ("nothing", "floor", EQUAL_FLOOR, "bubblewrap", *(["sbx", "sbx cold"] if sbx else [])):
                 if needed in bench.absent:
                     raise BenchmarkError(f"{needed}: {bench.absent[needed]}")
             results = bench.interleave(rounds)
@@ -122,8 +122,8 @@ def figures(results: dict[str, common.Times]) -> list[Figure]:
             reach=0.5,
         ),
         Figure(
-            name="warm launch against the floor",
-            value=warm / results["floor"].median,
+            name="warm launch against the floor with filter, capabilities and init",
+            value=warm / results[EQUAL_FLOOR].median,
             reach=1.15,
         ),
         Figure(
