@@ -35,6 +35,7 @@ from sandbox.profile.files import Mount
 ALWAYS: Final = Attr.NOSUID | Attr.NODEV
 SEALED: Final = Attr.RDONLY | Attr.NOSUID | Attr.NODEV | Attr.NOEXEC
 PAGE: Final = 4096
+_COVERS: Final = frozenset({Kind.DENY, Kind.MASK})
 DEV_SIZE: Final = 64 << 10
 
 # linux/major.h: (major, minor) of the nodes in every /dev.
@@ -81,6 +82,7 @@ class _Assembly:
     def steps(self) -> Iterator[Step]:
         yield self._root()
         in_proc: list[Node] = []
+        covers: list[Node] = []
         proc: Node | None = None
         # /dev comes first: covers and generated files are made on its tmpfs if the root has none.
         for node in sorted(self.tree.nodes, key=lambda node: node.kind != Kind.DEV):
@@ -88,8 +90,13 @@ class _Assembly:
                 proc = node
             elif proc and node.path.startswith("/proc/"):
                 in_proc.append(node)
+            elif node.kind in _COVERS and not self._is_passage(node):
+                covers.append(node)
             else:
                 yield from self._node(node)
+        # Last, since a link may lead a denied path into what is mounted at a longer one.
+        for node in covers:
+            yield from self._node(node)
         yield from self._proc(proc)
         for node in in_proc:
             yield from self._node(node)
@@ -115,9 +122,8 @@ class _Assembly:
 
     def _is_passage(self, node: Node) -> bool:
         """Something that is covered, with more specific statements below it."""
-        covers = {Kind.DENY, Kind.MASK}
-        return node.kind in covers and any(
-            below.kind not in covers for below in self.tree.below(node.path)
+        return node.kind in _COVERS and any(
+            below.kind not in _COVERS for below in self.tree.below(node.path)
         )
 
     def _root(self) -> Step:

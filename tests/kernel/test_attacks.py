@@ -114,3 +114,23 @@ def test_a_caller_that_ignores_sigchld_gets_the_payloads_status(
         finally:
             os.close(slave)
             os.close(master)
+
+
+# ---- Names that lead elsewhere ----
+
+
+@pytest.mark.parametrize("root", ("", 'read = ["/"]'), ids=["assembled", "in place"])
+@pytest.mark.parametrize("how", ("deny", "mask"))
+def test_a_denied_path_stays_so_when_a_link_leads_it_into_a_longer_one(
+    sandbox: Sandbox, root: str, how: str
+) -> None:
+    """The cover isn't buried by what is mounted where the link leads."""
+    deep = sandbox.mkdir("some/where/deep/below")
+    secret = sandbox.write("some/where/deep/below/secret", "secret")
+    os.symlink(os.path.dirname(deep), sandbox.path("link"))
+    above = root or f'read = ["{sandbox.directory}"]'
+    statements = f'[filesystem]\n{above}\nwrite = ["{deep}"]\n'
+    denied = f'{how} = ["{sandbox.path("link/below/secret")}"]'
+    for path in (secret, sandbox.path("link/below/secret")):
+        assert sandbox.attempt(statements, "read", path).value == "secret"
+        assert sandbox.attempt(statements + denied, "read", path).value == ""
