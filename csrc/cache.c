@@ -91,10 +91,11 @@ static int variable_is_same(const struct plan *p, const struct stamp_variable *s
         return value == NULL ? !stamp->set : stamp->set && strcmp(value, plan_string(p, stamp->value)) == 0;
 }
 
-/* Every plan is stamped with its host at least: one without stamps is not from a cache. */
-static int is_fresh(const struct plan *p, const char *cwd, char *const *environment) {
+/* Every plan is stamped with its host and its name at least: one without stamps is not from a cache, and one of
+ * another name was put in this one's place. */
+static int is_fresh(const struct plan *p, const char *key, const char *cwd, char *const *environment) {
         const struct plan_record *r = plan_first_stamp(p);
-        int host = 0, same = 1;
+        int host = 0, name = 0, same = 1;
         for (uint32_t i = 0; same && i < p->header->stamp_count; i++, r = plan_next(r)) {
                 const void *stamp = plan_payload(r);
                 switch (r->kind) {
@@ -110,11 +111,14 @@ static int is_fresh(const struct plan *p, const char *cwd, char *const *environm
                 case 4:
                         same = strcmp(cwd, plan_string(p, ((const struct stamp_cwd *) stamp)->path)) == 0;
                         break;
+                case 5:
+                        name = same = strcmp(key, plan_string(p, ((const struct stamp_name *) stamp)->key)) == 0;
+                        break;
                 default:
                         same = 0;
                 }
         }
-        return same && host;
+        return same && host && name;
 }
 
 static int is_path(const char *profile) {
@@ -153,7 +157,7 @@ static int try_key(int dir, const char *key, size_t len, const char *cwd, char *
                 r = cache_read(fd, ret_plan);
         if (r < 0)
                 return r;
-        if (!is_fresh(&ret_plan->plan, cwd, environment)) {
+        if (!is_fresh(&ret_plan->plan, key, cwd, environment)) {
                 munmap(ret_plan->bytes, ret_plan->size);
                 return -ESTALE;
         }

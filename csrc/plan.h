@@ -166,12 +166,14 @@ struct op_execute { struct plan_ref argv; };
         STAMP(1, File, "suuuuuuu") /* path, follow, exists, dev, inode, size, mtime ns, ctime ns */                    \
         STAMP(2, Variable, "sus")  /* name, set, value */                                                              \
         STAMP(3, Host, "ssuu")     /* kernel release, sbx version, uid, gid */                                            \
-        STAMP(4, Cwd, "s")
+        STAMP(4, Cwd, "s")                                                                                             \
+        STAMP(5, Name, "s")        /* the profile as the command line names it: the cache's key */
 
 struct stamp_file { struct plan_ref path; uint64_t follow, exists, device, inode, size, mtime, ctime; };
 struct stamp_variable { struct plan_ref name; uint64_t set; struct plan_ref value; };
 struct stamp_host { struct plan_ref release, version; uint64_t uid, gid; };
 struct stamp_cwd { struct plan_ref path; };
+struct stamp_name { struct plan_ref key; };
 
 struct plan {
         const uint8_t *base;

@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from sandbox.plan import codec
-from sandbox.plan.record import FileStamp, Plan, PlanFlag, Watched
+from sandbox.plan.record import FileStamp, NameStamp, Plan, PlanFlag, Watched
 
 # A file's times come from a clock that is up to one tick behind (CONFIG_HZ=100).
 TICK_NS: Final = 12_000_000
@@ -69,6 +69,8 @@ def store(
     changed the plan. `started_ns` is a time (of time.time_ns) before the first of the plan's
     files was read. Not to be able to keep a plan is no error: every launch works without.
     """
+    name = NameStamp(key=key(profile, cwd, for_cwd=False))
+    plan = msgspec.structs.replace(plan, stamps=(*plan.stamps, name))
     try:
         content = codec.encode(stamped(plan, started_ns))
         directory = _open_directory(cache_dir(environ, os.geteuid()))

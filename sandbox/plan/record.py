@@ -82,8 +82,15 @@ class CwdStamp(Record, frozen=True, kw_only=True):
     path: str
 
 
+class NameStamp(Record, frozen=True, kw_only=True):
+    """The profile as the command line names it, which is what the cache knows a plan by."""
+
+    KIND = 5
+    key: str
+
+
 STAMPS: Final[dict[int, type[Record]]] = {
-    stamp.KIND: stamp for stamp in (FileStamp, VariableStamp, HostStamp, CwdStamp)
+    stamp.KIND: stamp for stamp in (FileStamp, VariableStamp, HostStamp, CwdStamp, NameStamp)
 }
 
 
