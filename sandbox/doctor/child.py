@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
+import prctl
+
 # linux/sched.h
 CLONE_NEW: Final = {
     "time": 0x00000080,
@@ -22,7 +24,6 @@ CLONE_NEW: Final = {
 }
 
 _MS_REC_PRIVATE: Final = 16384 | 1 << 18
-_PR_SET_PDEATHSIG: Final = 1
 
 libc: Final = ctypes.CDLL(None, use_errno=True)
 
@@ -121,7 +122,7 @@ def _wait_in_user_namespace(ready: int) -> None:
 def _report(writer: int, steps: Callable[[], None]) -> NoReturn:
     """Run the steps in a forked child, write what failed, and end."""
     try:
-        prctl("parent death signal", _PR_SET_PDEATHSIG, int(signal.SIGKILL))
+        prctl.set_pdeathsig(signal.SIGKILL)
         steps()
         os.write(writer, b"0\0")
     except StepError as failed:
@@ -157,12 +158,6 @@ def call(step: str, function: Callable[..., int], *arguments: object) -> int:
 def system_call(step: str, number: int, *arguments: object) -> int:
     long = (ctypes.c_long(item) if isinstance(item, int) else item for item in arguments)
     return call(step, libc.syscall, ctypes.c_long(number), *long)
-
-
-def prctl(step: str, option: int, value: int, pointer: object = 0) -> None:
-    last = ctypes.c_ulong(0) if pointer == 0 else pointer
-    rest = (ctypes.c_ulong(value), last, ctypes.c_ulong(0), ctypes.c_ulong(0))
-    call(step, libc.prctl, option, *rest)
 
 
 def write_file(step: str, path: str, text: str) -> None:

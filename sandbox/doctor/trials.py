@@ -15,6 +15,8 @@ import struct
 import subprocess
 from typing import Final
 
+import prctl
+
 from sandbox.doctor.child import (
     CLONE_NEW,
     Outcome,
@@ -24,7 +26,6 @@ from sandbox.doctor.child import (
     libc,
     mapped_child,
     open_close,
-    prctl,
     system_call,
     write_file,
 )
@@ -53,7 +54,6 @@ _LANDLOCK_ACCESS_FS_READ_FILE: Final = 4
 _SPOT: Final = "/tmp"  # noqa: S108
 
 _PR_SET_SECCOMP: Final = 22
-_PR_SET_NO_NEW_PRIVS: Final = 38
 _SECCOMP_MODE_FILTER: Final = 2
 _SECCOMP_RET_ALLOW: Final = 0x7FFF0000
 _SECCOMP_RET_ERRNO: Final = 0x00050000
@@ -199,7 +199,7 @@ def landlock() -> Outcome:
         attributes = ctypes.c_uint64(_LANDLOCK_ACCESS_FS_READ_FILE)
         step = "landlock_create_ruleset"
         rules = system_call(step, _LANDLOCK_CREATE_RULESET, ctypes.byref(attributes), 8, 0)
-        prctl("no_new_privs", _PR_SET_NO_NEW_PRIVS, 1)
+        prctl.set_no_new_privs(1)
         system_call("landlock_restrict_self", _LANDLOCK_RESTRICT_SELF, rules, 0)
         with contextlib.suppress(PermissionError):
             os.close(os.open("/proc/self/status", os.O_RDONLY))
@@ -226,8 +226,10 @@ def filter_calls(machine: str) -> Outcome:
         )
         code = ctypes.create_string_buffer(program, len(program))
         header = ctypes.create_string_buffer(struct.pack("@HP", 4, ctypes.addressof(code)))
-        prctl("no_new_privs", _PR_SET_NO_NEW_PRIVS, 1)
-        prctl("install a filter", _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(header))
+        prctl.set_no_new_privs(1)
+        # python-prctl has seccomp's strict mode only.
+        rest = (ctypes.c_ulong(_SECCOMP_MODE_FILTER), header, ctypes.c_ulong(0), ctypes.c_ulong(0))
+        call("install a filter", libc.prctl, _PR_SET_SECCOMP, *rest)
         ctypes.set_errno(0)
         if libc.syscall(ctypes.c_long(refused)) != -1 or ctypes.get_errno() != errno.EUCLEAN:
             raise StepError("a call that the filter refuses still works", errno.ENOTRECOVERABLE)
