@@ -34,7 +34,13 @@ def measure(sbx: str | None, rounds: int) -> dict[str, Any]:
         subjects.append(Subject(name="python", argv=[_python(), "-I", "-S", "-c", "pass"]))
         bench = common.Bench(subjects, scratch)
         try:
-            for needed in ("nothing", "floor", EQUAL_FLOOR, "bubblewrap", *(["sbx", "sbx cold"] if sbx else [])):
+            for needed in (
+                "nothing",
+                "floor",
+                EQUAL_FLOOR,
+                "bubblewrap",
+                *(["sbx", "sbx cold"] if sbx else []),
+            ):
                 if needed in bench.absent:
                     raise BenchmarkError(f"{needed}: {bench.absent[needed]}")
             results = bench.interleave(rounds)

@@ -214,8 +214,18 @@ def test_an_overlay_needs_the_kernels_support() -> None:
 def test_memory_is_limited_in_size_and_number_of_files() -> None:
     plan = bare(tmpfs=["/tmp", {"path": "/small", "size": "4K", "mode": "0700"}])
     assert ops_of(plan, MountTmpfs) == [
-        MountTmpfs(target="/small", size=4096, inodes=64, mode=0o700, attributes=WRITE, uid=1000, gid=1000),
-        MountTmpfs(target="/tmp", size=64 << 20, inodes=16384, mode=0o1777, attributes=WRITE, uid=1000, gid=1000),
+        MountTmpfs(
+            target="/small", size=4096, inodes=64, mode=0o700, attributes=WRITE, uid=1000, gid=1000
+        ),
+        MountTmpfs(
+            target="/tmp",
+            size=64 << 20,
+            inodes=16384,
+            mode=0o1777,
+            attributes=WRITE,
+            uid=1000,
+            gid=1000,
+        ),
     ]
 
 
