@@ -57,7 +57,17 @@ _PROC_MASKS: Final = (
     "/proc/scsi",  # the machine's disks
 )
 # Read by user 0 of the host alone, so in the way only of a payload that is this very user.
-_PROC_MASKS_OF_ROOT: Final = ("/proc/kcore", "/proc/kmsg", "/proc/timer_list")
+_PROC_MASKS_OF_ROOT: Final = (
+    "/proc/kcore",
+    "/proc/kmsg",
+    "/proc/kpagecgroup",  # of each page of memory, whose it is and what for
+    "/proc/kpagecount",
+    "/proc/kpageflags",
+    "/proc/pagetypeinfo",
+    "/proc/slabinfo",
+    "/proc/timer_list",
+    "/proc/vmallocinfo",
+)
 # What a writable /proc keeps read-only: settings of the kernel and the machine, not of processes.
 _PROC_READ_ONLY: Final = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 
@@ -309,7 +319,9 @@ class _Assembly:
             for path in _PROC_READ_ONLY:
                 op = BindMount(source=path, target=path, attributes=SEALED, flags=flags)
                 yield Step(op, node.origin)
-        masks = _PROC_MASKS if self.identity.maps else (*_PROC_MASKS, *_PROC_MASKS_OF_ROOT)
+        masks: tuple[str, ...] = _PROC_MASKS
+        if self.identity.maps is None or self.identity.outer_uid == 0:
+            masks += _PROC_MASKS_OF_ROOT
         stated = {n.path for n in self.tree.below(node.path)}
         for path in masks:
             if path not in stated:

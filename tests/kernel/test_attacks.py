@@ -134,3 +134,21 @@ def test_a_denied_path_stays_so_when_a_link_leads_it_into_a_longer_one(
     for path in (secret, sandbox.path("link/below/secret")):
         assert sandbox.attempt(statements, "read", path).value == "secret"
         assert sandbox.attempt(statements + denied, "read", path).value == ""
+
+
+# ---- A payload that is user 0 outside as well ----
+
+
+@pytest.mark.parametrize("kind", ("self", "root"))
+def test_the_hosts_root_in_a_map_of_one_id_reads_nothing_of_the_kernels(
+    as_root: Sandbox, kind: str
+) -> None:
+    """The modes of these files let user 0 in, and being user 0 needs no capability."""
+    names = ("pagetypeinfo", "slabinfo", "timer_list", "vmallocinfo")
+    paths = [f"/proc/{name}" for name in names if os.path.exists(f"/proc/{name}")]
+    assert paths
+    tries = [("read", path) for path in paths]
+    text = f'[identity]\nmap = "{kind}"\n'
+    assert not any(answer.value for answer in as_root.attempts(text, *tries))
+    plan = without(as_root.plan(text), ops.MaskPath)
+    assert all(answer.value for answer in as_root.attempts_under(plan, *tries))

@@ -320,7 +320,14 @@ def test_proc_is_read_only_and_what_tells_of_the_machine_is_covered() -> None:
     assert "/proc/interrupts" in masked
     assert "/proc/keys" in masked
     assert "/proc/kcore" not in masked
-    assert "/proc/kcore" in [op.path for op in ops_of(compiled(identity={"map": "host"}), MaskPath)]
+
+
+@pytest.mark.parametrize("kind", ("host", "self", "root"))
+def test_a_payload_that_is_the_hosts_user_0_doesnt_see_what_root_alone_reads(kind: str) -> None:
+    plan = compiled(identity={"map": kind})
+    assert "/proc/kcore" in [op.path for op in ops_of(plan, MaskPath)]
+    plan = compiled(USER, identity={"map": "root"})
+    assert "/proc/kcore" not in [op.path for op in ops_of(plan, MaskPath)]
 
 
 def test_a_writable_proc_keeps_the_kernels_settings_read_only() -> None:
