@@ -230,9 +230,13 @@ class _Builder:
         profile = self.profile
         if profile.filesystem.proc != "none":
             self._put(Node(path="/proc", kind=Kind.PROC, origin=("filesystem", "proc")))
+        else:
+            self._hide("/proc", ("filesystem", "proc"))
         origin: KeyPath = ("devices", "dev")
         if profile.devices.dev == "private":
             self._put(Node(path="/dev", kind=Kind.DEV, origin=origin))
+        else:
+            self._hide("/dev", origin)
         if self.nodes.get("/dev") == Node(path="/dev", kind=Kind.DEV, origin=origin):
             for name in _NODES:
                 path = f"/dev/{name}"
@@ -252,6 +256,11 @@ class _Builder:
         for index, path in enumerate(profile.devices.allow):
             allowed: KeyPath = ("devices", "allow", index)
             self._put(Node(path=path, kind=Kind.NODE, target=path, origin=allowed))
+
+    def _hide(self, path: str, origin: KeyPath) -> None:
+        """None means not the host's either, unless a statement of its own shows it."""
+        if self.on_host and path not in self.nodes:
+            self._put(Node(path=path, kind=Kind.MASK, origin=origin))
 
     def _generated(self) -> None:
         content = accounts(self.inputs, self.identity)

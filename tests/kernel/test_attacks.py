@@ -152,3 +152,17 @@ def test_the_hosts_root_in_a_map_of_one_id_reads_nothing_of_the_kernels(
     assert not any(answer.value for answer in as_root.attempts(text, *tries))
     plan = without(as_root.plan(text), ops.MaskPath)
     assert all(answer.value for answer in as_root.attempts_under(plan, *tries))
+
+
+def test_none_means_not_the_hosts_proc_and_dev_either(sandbox: Sandbox) -> None:
+    """Where the whole root is granted, other processes and devices would come with it."""
+    text = '[filesystem]\nread = ["/"]\nproc = "none"\n[devices]\ndev = "none"\n'
+    paths = ("/proc", "/dev")
+    tries = [("list", path) for path in paths]
+    assert [answer.value for answer in sandbox.attempts(text, *tries)] == ["", ""]
+    plan = without(sandbox.plan(text), ops.MaskPath)
+    assert all(answer.value for answer in sandbox.attempts_under(plan, *tries))
+    # What is named is shown.
+    named = text.replace('["/"]', '["/", "/proc/cpuinfo"]')
+    assert sandbox.attempt(named, "list", "/proc/1").outcome == "ENOENT"
+    assert sandbox.attempt(named, "read", "/proc/cpuinfo").value

@@ -147,8 +147,20 @@ def test_the_whole_host_as_root_is_one_mount_without_links_of_our_own() -> None:
     assert not ops_of(plan, MountRoot)
     assert not ops_of(plan, MakeSymlink)
     assert binds(plan) == {"/usr": EXECUTE, "/srv": WRITE}
-    assert ops_of(plan, MaskPath) == [MaskPath(path="/root", how=Mask.DENY)]
+    assert MaskPath(path="/root", how=Mask.DENY) in ops_of(plan, MaskPath)
     assert not ops_of(plan, SetMountAttributes)
+
+
+def test_proc_and_dev_of_kind_none_arent_the_hosts_unless_named() -> None:
+    plan = bare(read=["/"])
+    assert {op.path: op.how for op in ops_of(plan, MaskPath)} == dict.fromkeys(
+        ("/dev", "/proc"), Mask.EMPTY
+    )
+    assert not ops_of(bare(read=["/", "/dev", "/proc"]), MaskPath)
+    assert not ops_of(bare(read=["/usr"]), MaskPath)
+    inside = bare(read=["/", "/proc/cpuinfo"])
+    assert MaskPath(path="/proc", how=Mask.PASSAGE) in ops_of(inside, MaskPath)
+    assert binds(inside) == {"/proc/cpuinfo": READ}
 
 
 def test_a_denied_root_is_an_empty_one() -> None:
