@@ -48,6 +48,7 @@ static const struct {
         [PLAN_SetCapabilities] = { .perform = perform_set_capabilities },
         [PLAN_SetSecurebits] = { .perform = perform_set_securebits },
         [PLAN_SetNoNewPrivileges] = { .perform = perform_set_no_new_privileges },
+        [PLAN_NewKeyring] = { .perform = perform_new_keyring },
         [PLAN_ProtectProcess] = { .perform = perform_protect_process },
         [PLAN_CreateLandlockRuleset] = { .perform = perform_create_landlock_ruleset },
         [PLAN_AllowPath] = { .perform = perform_allow_path },

@@ -3,6 +3,7 @@
 #include "sys.h"
 
 #include <linux/capability.h>
+#include <linux/keyctl.h>
 #include <linux/securebits.h>
 #include <poll.h>
 #include <sys/prctl.h>
@@ -92,6 +93,14 @@ int perform_set_no_new_privileges(struct context *c, const void *payload) {
         (void) c;
         (void) payload;
         return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? -errno : 0;
+}
+
+/* The caller's session keyring is inherited, and no namespace hides what is in it. */
+int perform_new_keyring(struct context *c, const void *payload) {
+        (void) c;
+        (void) payload;
+        int r = CALL(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL);
+        return r == -ENOSYS ? 0 : r < 0 ? r : 0; /* a kernel without keyrings */
 }
 
 /* The init runs the host's launcher: through /proc/1/exe it would be reachable (CVE-2019-5736). */

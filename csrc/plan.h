@@ -103,13 +103,14 @@ struct plan_record {
         OP(44, Execute, "l")                                                                                           \
         OP(45, SkipFeature, "su") /* for people: what is not enforced, and whether to say so */                           \
         OP(46, LimitCapabilities, "u")                                                                                 \
-        OP(47, RestrictRoot, "u")
+        OP(47, RestrictRoot, "u")                                                                                      \
+        OP(48, NewKeyring, "")
 
 enum plan_kind {
 #define OP(number, name, layout) PLAN_##name = number,
         PLAN_OPS(OP)
 #undef OP
-                PLAN_KIND_COUNT = 48
+                PLAN_KIND_COUNT = 49
 };
 
 /* MapIds: who writes the maps. What stands before it in a plan runs meanwhile, with ids that aren't mapped yet. */

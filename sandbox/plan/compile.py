@@ -23,6 +23,7 @@ from sandbox.plan.ops import (
     Execute,
     InstallFilter,
     KeepDescriptor,
+    NewKeyring,
     NewSession,
     NullStdin,
     OpenTerminal,
@@ -49,7 +50,7 @@ from sandbox.plan.record import (
     Step,
     VariableStamp,
 )
-from sandbox.plan.seccomp_policy import namespaces_allowed
+from sandbox.plan.seccomp_policy import keyrings_allowed, namespaces_allowed
 from sandbox.profile.model import Feature
 from sandbox.profile.resolved import KeyPath, ResolvedProfile
 
@@ -132,6 +133,8 @@ def _steps(inputs: Inputs) -> Iterator[Step]:
     yield from limits.securebits(inputs, identity)
     yield Step(SetIds(uid=identity.uid, gid=identity.gid), ("identity", "user"))
     yield from limits.capabilities(inputs, identity)
+    if policy is None or keyrings_allowed(policy):
+        yield Step(NewKeyring(), ("seccomp", "allow"))
     yield Step(SetNoNewPrivileges())
     if profile.process.init:
         yield Step(ProtectProcess(), ("process", "init"))

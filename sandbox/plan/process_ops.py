@@ -225,6 +225,15 @@ class SetNoNewPrivileges(Op, frozen=True, kw_only=True):
         return "no program can gain privileges any more (no_new_privs)"
 
 
+class NewKeyring(Op, frozen=True, kw_only=True):
+    """A new and empty session keyring (keyctl(2)), where the filter leaves keyrings in reach."""
+
+    KIND = 48
+
+    def describe(self) -> str:
+        return "leave the caller's session keyring for an empty one"
+
+
 class ProtectProcess(Op, frozen=True, kw_only=True):
     """The sandbox's init can't be traced; the payload can't follow its /proc links."""
 

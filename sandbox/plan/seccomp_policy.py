@@ -269,6 +269,16 @@ def namespaces_allowed(policy: SeccompPolicy) -> bool:
     return not cases and action in (ALLOW, LOG)
 
 
+def keyrings_allowed(policy: SeccompPolicy) -> bool:
+    """Whether the policy leaves any call in reach that keyrings are used by."""
+    statements = _Statements(policy)
+    return any(
+        call in statements.ruled or cases or action in (ALLOW, LOG)
+        for call in ("add_key", "keyctl", "request_key")
+        for cases, action, _ in (statements.base(call),)
+    )
+
+
 def resolve(policy: SeccompPolicy, machine: str) -> tuple[Decision, ...]:
     """One decision for each call of `machine`, by number. The policy must have no problems."""
     return tuple(_resolve(policy, machine))

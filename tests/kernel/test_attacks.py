@@ -4,12 +4,13 @@ import errno
 import os
 import pty
 import signal
+import subprocess
 from typing import Any
 
 import msgspec
 import pytest
 
-from sandbox.plan import ops
+from sandbox.plan import codec, ops
 from sandbox.plan.kernel import NAMESPACES
 from sandbox.plan.record import Op
 from tests.kernel.harness import Sandbox, edited, without
@@ -166,3 +167,30 @@ def test_none_means_not_the_hosts_proc_and_dev_either(sandbox: Sandbox) -> None:
     named = text.replace('["/"]', '["/", "/proc/cpuinfo"]')
     assert sandbox.attempt(named, "list", "/proc/1").outcome == "ENOENT"
     assert sandbox.attempt(named, "read", "/proc/cpuinfo").value
+
+
+# ---- The caller's keys ----
+
+
+@pytest.mark.parametrize(
+    "seccomp", ('allow = ["@service", "keyctl"]', "enabled = false"), ids=["allowed", "no filter"]
+)
+def test_the_callers_session_keyring_stays_outside(sandbox: Sandbox, seccomp: str) -> None:
+    """It is inherited like a descriptor, and it belongs to no namespace."""
+    reader = sandbox.path("keyring_probe")
+    source = os.path.join(os.path.dirname(__file__), "keyring_probe.c")
+    compiler = os.environ.get("CC", "cc").split()
+    flags = ("-std=gnu17", "-D_GNU_SOURCE", "-static", "-Wall", "-Wextra", "-Werror")
+    subprocess.run([*compiler, *flags, "-o", reader, source], check=True)
+    text = f'[filesystem]\nexecute = ["{reader}"]\n[seccomp]\n{seccomp}\n'
+    launch = [reader, "add", *sandbox.arguments(text, [reader])]
+    done = sandbox.program(launch)
+    assert (done.stdout, done.returncode) == ("ENOKEY\n", 0), done
+    plan = without(sandbox.plan(text), ops.NewKeyring)
+    fd = os.memfd_create("plan")
+    try:
+        os.write(fd, codec.encode(plan))
+        run = [sandbox.launcher, "run", "--plan-fd", str(fd), "--", reader]
+        assert sandbox.program([reader, "add", *run], pass_fds=(fd,)).stdout == "secret\n"
+    finally:
+        os.close(fd)

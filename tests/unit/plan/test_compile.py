@@ -112,6 +112,24 @@ def test_reading_the_machine_would_have_been_noticed(look: str) -> None:
     assert result.returncode != 0
 
 
+@pytest.mark.parametrize(
+    ("seccomp", "wanted"),
+    (
+        ({"allow": ["@service"]}, False),
+        ({"allow": ["@service", "@keyring"]}, True),
+        ({"allow": ["@service", "@keyring"], "deny": ["add_key", "keyctl", "request_key"]}, False),
+        ({"enabled": False}, True),
+    ),
+)
+def test_where_keyrings_are_in_reach_the_payload_has_its_own(
+    seccomp: dict[str, Any], wanted: bool
+) -> None:
+    kinds = names(compiled(seccomp=seccomp))
+    assert ("NewKeyring" in kinds) == wanted
+    if wanted:
+        assert kinds.index("NewKeyring") < kinds.index("StartInit")
+
+
 @pytest.mark.parametrize("host", HOSTS.values(), ids=HOSTS)
 def test_each_op_stands_where_the_privileges_that_it_needs_are_there(host: Host) -> None:
     plan = compiled(host, **FULL)
