@@ -1,0 +1,214 @@
+"""Trees that a payload has prepared: links and exchanges never lead a mount out of the root."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+import msgspec
+import pytest
+
+from sandbox.plan import codec
+from sandbox.plan.ops import BindDevice
+from sandbox.plan.record import Op, Plan
+from tests.kernel.harness import Answer, Sandbox, answers, edited, join, libc
+from tests.kernel.test_mounts import bind
+from tests.kernel.test_root import directory_root, tree_of
+
+AT_FDCWD, RENAME_EXCHANGE = -100, 2
+ROUNDS = 200
+
+
+State = tuple[int, int, int, int]
+
+
+def snapshot(*directories: str) -> dict[str, State]:
+    """Every entry below the directories, with what would tell that it was changed."""
+    found: dict[str, State] = {}
+    for top in directories:
+        for above, names, files in os.walk(top):
+            for name in (*names, *files, "."):
+                path = os.path.join(above, name)
+                with contextlib.suppress(FileNotFoundError):
+                    state = os.lstat(path)
+                    found[path] = (state.st_mode, state.st_uid, state.st_size, state.st_mtime_ns)
+    return found
+
+
+@pytest.fixture
+def outside(sandbox: Sandbox) -> str:
+    """A directory of the host's that must stay as it is and out of sight."""
+    outside = sandbox.mkdir("outside/deep")
+    sandbox.write("outside/secret", "the secret")
+    sandbox.write("outside/deep/secret", "the secret")
+    os.chmod(outside, 0o777)
+    return os.path.dirname(outside)
+
+
+def links_out(outside: str) -> dict[str, str]:
+    """Ways to write a link to it."""
+    return {
+        "absolute": outside,
+        "relative": "../" * 20 + outside.lstrip("/"),
+        "magic": "/proc/1/root" + outside,
+    }
+
+
+def twin(tree: str, outside: str) -> None:
+    """The root has a directory of the same path, which is where a link may lead."""
+    os.makedirs(f"{tree}{outside}/deep")
+    os.makedirs(f"{tree}{outside}/new")
+    for path in (f"{tree}{outside}/secret", f"{tree}{outside}/deep/secret"):
+        with open(path, "w", encoding="utf-8") as file:
+            file.write("of the tree")
+
+
+@pytest.mark.parametrize("kind", ("absolute", "relative", "magic"))
+@pytest.mark.parametrize(
+    ("statement", "shown"),
+    (
+        ("[filesystem]\ntmpfs = ['/link/deep']", ["of the tree", ""]),
+        ("[filesystem]\ntmpfs = ['/link/new']", ["of the tree"] * 2),
+        ("[filesystem]\nexecute = ['/link/deep']", ["of the tree"] * 2),
+        ("[filesystem]\nwrite = ['/link/deep']", ["of the tree"] * 2),
+        ("[filesystem]\ndeny = ['/link/secret']", ["", "of the tree"]),
+        ("[filesystem]\nmask = ['/link']", ["", ""]),
+        (bind("/etc", "/link/deep"), ["of the tree", ""]),
+        (
+            "[[mounts]]\ntype = 'overlay'\ntarget = '/link/deep'\nlower = ['/etc']",
+            ["of the tree", ""],
+        ),
+    ),
+)
+def test_a_link_out_of_the_root_leads_nowhere(
+    sandbox: Sandbox, outside: str, statement: str, shown: list[str], kind: str
+) -> None:
+    """It is followed within the root, and not at all through /proc; the host is as it was."""
+    tree = tree_of(sandbox)
+    twin(tree, outside)
+    os.symlink(links_out(outside)[kind], f"{tree}/link")
+    before = snapshot(tree, outside)
+    tries = (("read", "/link/secret"), ("read", "/link/deep/secret"))
+    done = sandbox.run(directory_root(tree) + statement, sandbox.probe, *join(tries))
+    if kind == "magic" and "mask" not in statement and "deny" not in statement:
+        assert done.returncode == 125, done
+    else:
+        assert done.returncode == 0, done
+        expected = shown if kind != "magic" else ["", ""]
+        assert [answer.value for answer in answers(done.stdout)] == expected
+    assert snapshot(tree, outside) == before
+
+
+@pytest.mark.parametrize("name", ("proc", "dev", "etc"))
+@pytest.mark.parametrize("kind", ("absolute", "relative", "file", "loop", "into the tree"))
+def test_a_link_in_place_of_a_mount_point_leads_nowhere(
+    sandbox: Sandbox, outside: str, name: str, kind: str
+) -> None:
+    tree = tree_of(sandbox, "other")
+    os.makedirs(f"{tree}{outside}")
+    target = {"file": "/other/file", "loop": name, "into the tree": "/other", **links_out(outside)}
+    os.rmdir(f"{tree}/{name}")
+    os.symlink(target[kind], f"{tree}/{name}")
+    before = snapshot(tree, outside)
+    text = directory_root(tree)
+    tries = [("open", "/proc/sys/kernel/core_pattern", "w"), ("read", "/proc/keys")]
+    done = sandbox.run(text, sandbox.probe, *join(tries))
+    assert done.returncode == (125 if kind in {"file", "loop"} and name != "etc" else 0), done
+    if done.returncode == 0:
+        switch, keys = answers(done.stdout)
+        assert switch.outcome == "EACCES"
+        assert keys.value == ""
+    assert snapshot(tree, outside) == before
+
+
+# ---- Exchanges while a launch goes on ----
+
+
+@contextlib.contextmanager
+def exchanging(one: str, two: str) -> Iterator[None]:
+    """Another process swaps two names as fast as it can."""
+    parent = os.getpid()
+    child = os.fork()
+    if child == 0:
+        try:
+            names = os.fsencode(one), os.fsencode(two)
+            while os.getppid() == parent:
+                for _ in range(100):
+                    libc.renameat2(AT_FDCWD, names[0], AT_FDCWD, names[1], RENAME_EXCHANGE)
+        finally:
+            os._exit(0)
+    try:
+        yield
+    finally:
+        os.kill(child, 9)
+        os.waitpid(child, 0)
+
+
+def many_launches(sandbox: Sandbox, plan: Plan, *words: str) -> tuple[set[int], list[Answer]]:
+    """The same warm launch again and again: its statuses, and all that the payloads found.
+
+    99 is a Python that should have said why the launch failed.
+    """
+    fd = os.memfd_create("plan")
+    os.write(fd, codec.encode(plan))
+    loop = f'for i in $(seq {ROUNDS}); do "$@"; echo status $?; done'
+    command = [sandbox.launcher, "run", "--plan-fd", str(fd), "--", sandbox.probe, *words]
+    try:
+        done = sandbox.program(
+            ["/bin/sh", "-c", loop, "sh", *command], pass_fds=(fd,), stage=sandbox.without_python()
+        )
+    finally:
+        os.close(fd)
+    lines = done.stdout.splitlines()
+    statuses = [int(line.split()[1]) for line in lines if line.startswith("status ")]
+    assert len(statuses) == ROUNDS
+    return set(statuses), answers(done.stdout)
+
+
+def test_a_directory_that_becomes_a_link_while_it_is_mounted_on(
+    sandbox: Sandbox, outside: str
+) -> None:
+    """The target's parent in the root's tree alternates with a link out of it."""
+    tree = tree_of(sandbox, "data/deep")
+    plan = sandbox.plan(directory_root(tree) + bind("/etc", "/data/deep"))
+    os.symlink(outside, f"{tree}/link")
+    before = snapshot(outside)
+    tries = (("read", "/data/deep/secret"), ("list", "/data/deep"))
+    with exchanging(f"{tree}/data", f"{tree}/link"):
+        statuses, found = many_launches(sandbox, plan, *join(tries))
+    assert all("the secret" not in answer.value for answer in found)
+    assert statuses == {0, 99}
+    assert snapshot(outside) == before
+
+
+def test_a_source_in_the_tree_that_becomes_a_link_while_it_is_opened(
+    sandbox: Sandbox, outside: str
+) -> None:
+    tree = tree_of(sandbox, "data/deep")
+    sandbox.write("tree/data/deep/secret", "of the tree")
+    plan = sandbox.plan(directory_root(tree) + "[filesystem]\nexecute = ['/data/deep']")
+    os.symlink(outside, f"{tree}/link")
+    with exchanging(f"{tree}/data", f"{tree}/link"):
+        statuses, found = many_launches(sandbox, plan, "read", "/data/deep/secret")
+    assert {answer.value for answer in found} <= {"", "of the tree"}
+    assert statuses == {0, 99}
+
+
+@pytest.mark.parametrize("kind", ("file", "link"))
+def test_what_takes_a_devices_place_is_never_mounted_as_one(staged: Sandbox, kind: str) -> None:
+    """What was checked is what is mounted."""
+    node, other = staged.path("node"), staged.write("other", "the secret")
+    os.mknod(node, 0o020666, os.makedev(1, 3))
+    if kind == "link":
+        os.unlink(other)
+        os.symlink(node, other)
+
+    def elsewhere(op: Op) -> Op:
+        if isinstance(op, BindDevice) and op.target == "/dev/null":
+            return msgspec.structs.replace(op, source=node)
+        return op
+
+    plan = edited(staged.plan(""), elsewhere)
+    with exchanging(node, other):
+        statuses, found = many_launches(staged, plan, "stat", "/dev/null")
+    assert statuses == {0, 99}
+    assert {answer.value.split()[3] for answer in found} == {"1:3"}
