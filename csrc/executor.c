@@ -228,7 +228,7 @@ int perform_start_init(struct context *c, const void *payload) {
         int pid = clone(payload_process, c->payload_stack + PAYLOAD_STACK_SIZE, CLONE_VM | CLONE_VFORK | SIGCHLD, c);
         if (pid < 0)
                 return -errno;
-        if (c->at.error != 0)
+        if (c->at.error != 0 || c->record->kind != PLAN_Execute) /* it has said why, or was killed on its way */
                 _exit(125);
         restore_cpus(c);
         run_init(c, pid);

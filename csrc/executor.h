@@ -23,6 +23,7 @@ enum sbx_detail {
         DETAIL_NOT_A_DEVICE = 3,
         DETAIL_MOUNT_POINT = 4, /* the mount point isn't there and can't be made */
         DETAIL_NEEDS_DIRECTORY = 5,
+        DETAIL_ENDED = 6, /* of no op: the sandbox ended before it could start the program, and couldn't say why */
 };
 
 struct sbx_failure {
@@ -58,6 +59,7 @@ struct sbx_child {
         int status_fd;   /* the sandbox's reports */
         int terminal_fd; /* master side, or -1 */
         uint32_t has_init;
+        uint32_t started; /* the program, as the init has told */
 };
 
 struct sbx_exit {

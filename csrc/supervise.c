@@ -69,14 +69,21 @@ static int receive(struct sbx_child *child, struct report *ret_report) {
         }
 }
 
+/* Killed by somebody or for want of memory: its status isn't the payload's. */
+static const struct sbx_failure ended_early = { .stage = STAGE_SANDBOX, .error = ECANCELED, .detail = DETAIL_ENDED };
+
 static void collect(struct sbx_child *child, struct sbx_exit *ret_exit, int status) {
         struct report report;
         struct sbx_exit end = { .status = status };
         while (receive(child, &report) > 0)
-                if (report.kind == REPORT_ENDED)
+                if (report.kind == REPORT_STARTED)
+                        child->started = 1;
+                else if (report.kind == REPORT_ENDED)
                         end.status = report.status;
                 else if (report.kind == REPORT_FAILED)
                         end.failure = report.failure;
+        if (child->has_init && !child->started && end.failure.stage == 0)
+                end.failure = ended_early;
         *ret_exit = end;
 }
 
@@ -89,8 +96,10 @@ int sbx_await_exec(const struct sbx_launch *launch, struct sbx_child *child, str
         struct report report;
         int r, status;
         while ((r = receive(child, &report)) > 0) {
-                if (report.kind == REPORT_STARTED)
+                if (report.kind == REPORT_STARTED) {
+                        child->started = 1;
                         return 0;
+                }
                 if (report.kind == REPORT_FAILED) {
                         *ret_failure = report.failure;
                         wait_for_end(child, &status, 0);
@@ -99,7 +108,11 @@ int sbx_await_exec(const struct sbx_launch *launch, struct sbx_child *child, str
         }
         (void) launch;
         /* Without an init the end of the channel is the program's start. */
-        return r < 0 ? r : child->has_init ? -EPIPE : 0;
+        if (r >= 0 && !child->has_init)
+                return 0;
+        *ret_failure = ended_early;
+        wait_for_end(child, &status, 0);
+        return r < 0 ? r : -ECANCELED;
 }
 
 int sbx_reap(const struct sbx_launch *launch, struct sbx_child *child, struct sbx_exit *ret_exit) {

@@ -8,7 +8,7 @@ import click
 from sandbox.errors import SandboxError, SetupError
 from sandbox.plan import codec
 from sandbox.plan.record import FileStamp, Plan
-from sandbox.process.failure import setup_error
+from sandbox.process.failure import DETAIL_ENDED, setup_error
 from sandbox.process.launch import Failure
 from sandbox.profile.resolved import KeyPath, Origin, key_text
 
@@ -17,7 +17,7 @@ def explain(
     plan: Plan, failure: Failure, command: str | None, locate: Callable[[KeyPath], Origin | None]
 ) -> SetupError:
     """The error for a failed launch, with the profile's line that asked for what failed."""
-    key = plan.origins[failure.op]
+    key = () if failure.detail == DETAIL_ENDED else plan.origins[failure.op]
     place = locate(key) if key else None
     parts = [str(place) if place else "", key_text(key)]
     return setup_error(plan, failure, command=command, origin=": ".join(filter(None, parts)))

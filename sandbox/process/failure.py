@@ -18,6 +18,7 @@ DETAIL_INTERPRETER: Final = 1
 DETAIL_NOT_FOUND: Final = 2
 DETAIL_NOT_A_DEVICE: Final = 3
 DETAIL_MOUNT_POINT: Final = 4
+DETAIL_ENDED: Final = 6
 STAGE_CLONE: Final = 2
 
 DOCTOR: Final = "'sbx doctor' says what this host lacks and the command that mends it"
@@ -46,6 +47,11 @@ def setup_error(
 
 
 def _words(op: Op, failure: Failure, command: str | None) -> Words:
+    if failure.detail == DETAIL_ENDED:
+        return Words(
+            "the sandbox was killed before it could start the program",
+            "the kernel's log tells whether memory ran out: dmesg",
+        )
     if isinstance(op, ops.Execute):
         return _execute(op.argv[0] if command is None else command, failure)
     if failure.stage == STAGE_CLONE:

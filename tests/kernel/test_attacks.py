@@ -18,6 +18,7 @@ from tests.kernel.harness import Sandbox, edited, without
 CLONE_VM, CLONE_VFORK, CLONE_FILES, CLONE_PARENT = 0x100, 0x4000, 0x400, 0x8000
 MOUNT_NAMESPACE = NAMESPACES["mnt"][0]
 RET_ALLOW = bytes.fromhex("060000000000ff7f")
+RET_KILL = bytes.fromhex("0600000000000080")
 
 # ---- Plans that no compiler of ours writes ----
 
@@ -115,6 +116,27 @@ def test_a_caller_that_ignores_sigchld_gets_the_payloads_status(
         finally:
             os.close(slave)
             os.close(master)
+
+
+# ---- Death on the way ----
+
+
+@pytest.mark.parametrize("before", ("EnterRoot", "StartInit", "ChangeDirectory"))
+def test_a_sandbox_that_is_killed_before_its_program_starts_is_sbxs_failure(
+    sandbox: Sandbox, before: str
+) -> None:
+    """128 and a number would say that the payload had run."""
+    plan = sandbox.plan("")
+    place = next(i for i, op in enumerate(plan.ops) if type(op).__name__ == before)
+    killing = (ops.SetNoNewPrivileges(), ops.InstallFilter(program=RET_KILL, flags=0))
+    changed = msgspec.structs.replace(
+        plan,
+        ops=(*plan.ops[:place], *killing, *plan.ops[place:]),
+        origins=(*plan.origins[:place], (), (), *plan.origins[place:]),
+    )
+    done = sandbox.run_plan(changed, sandbox.probe, "exit", "0")
+    assert (done.returncode, done.stdout) == (125, ""), done
+    assert "killed before it could start the program" in done.stderr
 
 
 # ---- Names that lead elsewhere ----
