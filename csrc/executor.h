@@ -22,7 +22,6 @@ enum sbx_detail {
         DETAIL_NOT_FOUND = 2,
         DETAIL_NOT_A_DEVICE = 3,
         DETAIL_MOUNT_POINT = 4, /* the mount point isn't there and can't be made */
-        DETAIL_NEEDS_DIRECTORY = 5,
         DETAIL_ENDED = 6, /* of no op: the sandbox ended before it could start the program, and couldn't say why */
 };
 

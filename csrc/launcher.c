@@ -16,7 +16,6 @@
 #include <termios.h>
 
 #define EXIT_SBX 125
-#define MAX_ARGUMENTS 8
 
 struct request {
         const char *profile;
