@@ -32,8 +32,13 @@ struct context {
         struct {
                 const char *path; /* in the plan; len characters of it are meant */
                 size_t len;
+                int fd;
+        } source;          /* the directory of the device node opened last: the next one lies beside it */
+        struct {
+                const char *path;
+                size_t len;
                 int fd, ours;
-        } parent;          /* of the mount point made last: the next one often lies beside it */
+        } parent;          /* the same for the mount point made last */
         struct cover {
                 int fd;
                 uint32_t number;
@@ -48,6 +53,8 @@ struct context {
         char program[PATH_MAX + NAME_MAX + 2];
         char name[32];
         uint8_t *payload_stack;
+        uint8_t *memory; /* one block for all that the launch needs */
+        size_t memory_size, memory_used;
         uint64_t cpus[16]; /* the caller's affinity, while everything stays on one processor */
         int cpus_size;
 
@@ -59,6 +66,9 @@ struct context {
 #define PAYLOAD_STACK_SIZE (64u << 10)
 
 typedef int op_function(struct context *c, const void *payload);
+
+/* Memory that lasts as long as the launch, from one block; NULL when that is used up. */
+void *take_memory(struct context *c, size_t count, size_t size);
 
 /* In the supervisor, before the clone */
 op_function prepare_create_namespaces, prepare_map_ids, prepare_overlay, prepare_environment, prepare_execute,

@@ -2,8 +2,8 @@
 #include "context.h"
 #include "sys.h"
 
-#include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -208,8 +208,7 @@ static void first_process(struct context *c) {
 int prepare_start_init(struct context *c, const void *payload) {
         (void) payload;
         c->has_init = 1;
-        free(c->payload_stack);
-        c->payload_stack = malloc(PAYLOAD_STACK_SIZE);
+        c->payload_stack = take_memory(c, 1, PAYLOAD_STACK_SIZE);
         return c->payload_stack == NULL ? -ENOMEM : 0;
 }
 
@@ -243,16 +242,13 @@ static void release(struct context *c) {
         for (uint32_t i = 0; i < c->layers_opened; i++)
                 close_fd(&c->layer_fds[i]);
         close_fd(&c->rootfs_fd);
+        close_fd(&c->source.fd);
         close_fd(&c->status_fd);
         close_fd(&c->status_reader);
         close_fd(&c->go_reader);
         close_fd(&c->go_writer);
-        free(c->tree_fds);
-        free(c->layer_fds);
-        free(c->devices);
-        free(c->argv);
-        free(c->environment);
-        free(c->payload_stack);
+        if (c->memory != NULL)
+                munmap(c->memory, c->memory_size);
 }
 
 static int make_channels(struct context *c) {
@@ -270,16 +266,50 @@ static int make_channels(struct context *c) {
         return 0;
 }
 
+static size_t count_strings(char *const *strings) {
+        size_t n = 0;
+        while (strings != NULL && strings[n] != NULL)
+                n++;
+        return n;
+}
+
+/* Enough for every op to take what it may: lists of the plan and of the caller, a few words for each op, a stack. */
+static int reserve_memory(struct context *c) {
+        size_t words = count_strings(c->launch->argv) + count_strings(c->launch->environment) + c->plan->header->data_size / sizeof(struct plan_ref) +
+                       5 * (size_t) c->plan->header->op_count + 64;
+        c->memory_size = words * sizeof(uint64_t) + PAYLOAD_STACK_SIZE;
+        void *memory = mmap(NULL, c->memory_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (memory == MAP_FAILED)
+                return -errno;
+        c->memory = memory;
+        return 0;
+}
+
+void *take_memory(struct context *c, size_t count, size_t size) {
+        size_t bytes = (count * size + 15) & ~(size_t) 15;
+        if (count > PLAN_MAX_SIZE || bytes > c->memory_size - c->memory_used)
+                return NULL;
+        void *taken = c->memory + c->memory_used;
+        c->memory_used += bytes;
+        return taken;
+}
+
 static int prepare(struct context *c) {
-        c->at.stage = STAGE_PREPARE;
         uint32_t count = c->plan->header->op_count;
-        c->tree_fds = malloc((count + 1) * sizeof *c->tree_fds);
+        c->at.stage = STAGE_PREPARE;
+        int error = reserve_memory(c);
+        if (error < 0)
+                return error;
+        c->tree_fds = take_memory(c, count + 1, sizeof *c->tree_fds);
         for (uint32_t i = 0; c->tree_fds != NULL && i < count; i++)
                 c->tree_fds[i] = -1;
-        c->devices = malloc((2 * count + 1) * sizeof *c->devices); /* at most two an op, and the staging one */
+        c->devices = take_memory(c, 2 * count + 1, sizeof *c->devices); /* at most two an op, and the staging one */
         if (c->tree_fds == NULL || c->devices == NULL)
                 return -ENOMEM;
-        int error = for_each_op(c, 0);
+        error = for_each_op(c, 0);
+        c->layer_fds = take_memory(c, c->layer_count, sizeof *c->layer_fds);
+        if (error >= 0 && c->layer_fds == NULL)
+                error = -ENOMEM;
         if (error >= 0 && c->clone_flags == 0) { /* no CreateNamespaces: everything would happen to the host */
                 c->at.op = 0;
                 error = -EINVAL;
@@ -333,6 +363,7 @@ int sbx_start(const struct sbx_launch *launch, struct sbx_child *ret_child, stru
                 .ruleset_fd = -1,
                 .scratch_fd = -1,
                 .parent.fd = -1,
+                .source.fd = -1,
                 .covers = { { { .fd = -1 }, { .fd = -1 } }, { { .fd = -1 }, { .fd = -1 } } },
         };
         int pidfd = -1;

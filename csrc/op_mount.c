@@ -80,20 +80,60 @@ int perform_bind_mount(struct context *c, const void *payload) {
         return attach_at(c, tree, string_of(c, op->target), S_ISDIR(st.st_mode), !(op->flags & BIND_NO_CREATE));
 }
 
+/* The directory that a path's last component lies in, into parent; the length, or -errno. */
+static int directory_of(const char *path, char parent[PATH_MAX]) {
+        const char *slash = strrchr(path, '/');
+        if (slash == NULL || slash - path >= PATH_MAX)
+                return -EINVAL;
+        memcpy(parent, path, (size_t) (slash - path));
+        parent[slash - path] = 0;
+        return (int) (slash - path);
+}
+
+/* The directory of a device node, no link on the way; kept, as the next node lies beside it. */
+static int source_directory(struct context *c, const char *path, const char **ret_name) {
+        char directory[PATH_MAX];
+        int n = directory_of(path, directory);
+        if (n < 0)
+                return n;
+        *ret_name = path + n + 1;
+        if (c->source.fd >= 0 && c->source.len == (size_t) n && memcmp(c->source.path, path, (size_t) n) == 0)
+                return c->source.fd;
+        close_fd(&c->source.fd);
+        int fd = sys_openat2(AT_FDCWD, n > 0 ? directory : "/", O_PATH | O_DIRECTORY, RESOLVE_NO_SYMLINKS);
+        if (fd >= 0) {
+                c->source.path = path;
+                c->source.len = (size_t) n;
+                c->source.fd = fd;
+        }
+        return fd;
+}
+
 static int tree_of_device(struct context *c, const struct op_bind_device *op) {
+        struct mount_attributes a = {
+                /* Read-only: a device can be written to all the same, its mode and owner can't be changed. */
+                .set = ATTR_RDONLY | ATTR_NOSUID | ATTR_NOEXEC,
+                .propagation = PROPAGATION_PRIVATE,
+        };
         struct stat st;
-        cleanup_fd int fd = sys_openat2(AT_FDCWD, string_of(c, op->source), O_PATH, RESOLVE_NO_SYMLINKS);
-        if (fd < 0)
-                return fd;
-        if (fstat(fd, &st) < 0)
+        const char *name;
+        int directory = source_directory(c, string_of(c, op->source), &name);
+        if (directory < 0)
+                return directory;
+        /* Cloned first: what is mounted is what was looked at. */
+        cleanup_fd int tree = CALL(SYS_open_tree, directory, name,
+                                   OPEN_TREE_CLONE_FLAG | OPEN_TREE_CLOEXEC_FLAG | (unsigned) AT_SYMLINK_NOFOLLOW);
+        if (tree < 0)
+                return tree;
+        if (fstat(tree, &st) < 0)
                 return -errno;
         int any = op->major == UINT32_MAX;
         if (!S_ISCHR(st.st_mode) || (!any && (major(st.st_rdev) != op->major || minor(st.st_rdev) != op->minor))) {
                 c->at.detail = DETAIL_NOT_A_DEVICE;
                 return -ENODEV;
         }
-        /* Read-only: a device can be written to all the same, its mode and owner can't be changed. */
-        return clone_tree(fd, ATTR_RDONLY | ATTR_NOSUID | ATTR_NOEXEC, 0, 0, -1);
+        int r = sys_mount_setattr(tree, 0, &a);
+        return r < 0 ? r : take_fd(&tree);
 }
 
 int open_bind_device(struct context *c, const void *payload) {
@@ -168,10 +208,6 @@ int prepare_overlay(struct context *c, const void *payload) {
         const struct op_mount_overlay *op = payload;
         if (op->lower.len > MAX_LAYERS)
                 return -E2BIG;
-        int *grown = realloc(c->layer_fds, (c->layer_count + op->lower.len + 1) * sizeof *grown);
-        if (grown == NULL)
-                return -ENOMEM;
-        c->layer_fds = grown;
         c->layer_count += op->lower.len + 1;
         return 0;
 }
@@ -185,16 +221,6 @@ static int open_layer(struct context *c, const char *path, uint64_t attributes) 
                 return tree;
         c->layer_fds[c->layers_opened++] = tree;
         return 0;
-}
-
-/* The directory that a path's last component lies in, into parent; the length, or -errno. */
-static int directory_of(const char *path, char parent[PATH_MAX]) {
-        const char *slash = strrchr(path, '/');
-        if (slash == NULL || slash - path >= PATH_MAX)
-                return -EINVAL;
-        memcpy(parent, path, (size_t) (slash - path));
-        parent[slash - path] = 0;
-        return (int) (slash - path);
 }
 
 int open_overlay(struct context *c, const void *payload) {
@@ -326,8 +352,7 @@ static int new_cover(struct context *c, int dir, int directory, mode_t mode) {
         if (dir < 0)
                 return dir;
         const char *name = staging_name(c, c->staged++);
-        if ((directory ? mkdirat(dir, name, 0700) : mknodat(dir, name, S_IFREG | 0600, 0)) < 0 ||
-            fchmodat(dir, name, directory ? mode : mode & 0444, 0) < 0)
+        if ((directory ? mkdirat(dir, name, mode) : mknodat(dir, name, S_IFREG | (mode & 0444), 0)) < 0)
                 return -errno;
         cleanup_fd int fd = openat(dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
         if (fd < 0)
@@ -393,7 +418,12 @@ int perform_set_mount_attributes(struct context *c, const void *payload) {
         if (strcmp(path, "/") == 0)
                 return sys_mount_setattr(c->root_fd, 0, &a);
         cleanup_fd int fd = find_in_root(c, path, O_PATH);
-        return fd < 0 ? fd : sys_mount_setattr(fd, 0, &a);
+        if (fd < 0)
+                return fd;
+        int ours = is_ours(c, fd);
+        if (ours <= 0) /* a link has led something else over the cover that was to be sealed */
+                return ours < 0 ? ours : -EBUSY;
+        return sys_mount_setattr(fd, 0, &a);
 }
 
 int perform_enter_root(struct context *c, const void *payload) {

@@ -2,7 +2,6 @@
 #include "context.h"
 #include "sys.h"
 
-#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/resource.h>
@@ -156,8 +155,7 @@ int prepare_environment(struct context *c, const void *payload) {
         uint32_t n = 0;
         for (char *const *e = callers; e && *e; e++)
                 room++;
-        free(c->environment);
-        c->environment = calloc(room, sizeof *c->environment);
+        c->environment = take_memory(c, room, sizeof *c->environment);
         if (c->environment == NULL)
                 return -ENOMEM;
         for (; n < op->set.len; n++)
@@ -177,8 +175,7 @@ int prepare_execute(struct context *c, const void *payload) {
                         ;
         if (n == 0)
                 return -EINVAL;
-        free(c->argv);
-        c->argv = calloc(n + 1, sizeof *c->argv);
+        c->argv = take_memory(c, n + 1, sizeof *c->argv);
         if (c->argv == NULL)
                 return -ENOMEM;
         for (uint32_t i = 0; i < n; i++)
