@@ -111,6 +111,7 @@ int scratch_open(struct context *c);
 const char *staging_name(struct context *c, uint32_t n);
 int new_tmpfs(struct context *c, uint64_t size, uint64_t inodes, uint64_t mode, uint64_t attributes, uint64_t uid, uint64_t gid);
 int install_root(struct context *c, int mount);
+int is_ours(const struct context *c, int fd);
 void forget_below(struct context *c, const char *path);
 
 /* idmap.c */

@@ -5,7 +5,7 @@
 #include <string.h>
 
 /* Only what lies on a tmpfs of our own may be added to: nothing is ever created on the host. */
-static int is_ours(const struct context *c, int fd) {
+int is_ours(const struct context *c, int fd) {
         struct stat st;
         if (fstat(fd, &st) < 0)
                 return -errno;
