@@ -119,6 +119,8 @@ class Host:
     capabilities: frozenset[str]
     """The effective set, by names such as CAP_SYS_ADMIN."""
     last_capability: int
+    setgroups: bool = True
+    """False in a user namespace where setgroups(2) was denied for good (user_namespaces(7))."""
     no_new_privs: bool
     seccomp_filtered: bool
     """The caller runs under a system call filter already."""
@@ -211,6 +213,7 @@ def probe() -> Host:
         cwd=_cwd(),
         capabilities=capability_names(int(status["CapEff"], 16)),
         last_capability=_number("/proc/sys/kernel/cap_last_cap", len(CAPABILITY_NAMES) - 1),
+        setgroups=(_read("/proc/self/setgroups") or "allow").strip() != "deny",
         no_new_privs=status.get("NoNewPrivs") == "1",
         seccomp_filtered=status.get("Seccomp") == "2",
         first_user_namespace=os.stat("/proc/self/ns/user").st_ino == _FIRST_USER_NAMESPACE

@@ -274,7 +274,7 @@ def _flags(inputs: Inputs, steps: list[Step]) -> int:
     flags = PlanFlag(0)
     namespaces = next(step.op for step in steps if isinstance(step.op, CreateNamespaces))
     in_user_namespace = namespaces.flags & NAMESPACES["user"][0]
-    if in_user_namespace and "CAP_SYS_ADMIN" in inputs.host.capabilities:
+    if in_user_namespace and inputs.host.privileged:
         flags |= PlanFlag.SOURCES_OUTSIDE
     if inputs.resolved.uses_cwd:
         flags |= PlanFlag.FOR_CWD

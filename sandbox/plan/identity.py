@@ -77,7 +77,7 @@ def resolve(inputs: Inputs) -> Identity:
     uid = _single(inputs, "user", identity.user, own, host.uid)
     gid = _single(inputs, "group", identity.group, own, host.gid)
     # From outside, setgroups(2) can stay allowed and the caller's groups be dropped.
-    outside = {"CAP_SETUID", "CAP_SETGID"} <= host.capabilities
+    outside = host.setgroups and {"CAP_SETUID", "CAP_SETGID"} <= host.capabilities
     return Identity(
         uid=uid,
         gid=gid,
@@ -121,7 +121,7 @@ def _unmapped(inputs: Inputs) -> Identity:
         outer_uid=uid,
         outer_gid=gid,
         maps=None,
-        keeps_setgroups="CAP_SETGID" in host.capabilities,
+        keeps_setgroups=host.setgroups and "CAP_SETGID" in host.capabilities,
     )
 
 
