@@ -19,6 +19,7 @@ DETAIL_NOT_FOUND: Final = 2
 DETAIL_NOT_A_DEVICE: Final = 3
 DETAIL_MOUNT_POINT: Final = 4
 DETAIL_ENDED: Final = 6
+STAGE_PREPARE: Final = 1
 STAGE_CLONE: Final = 2
 
 DOCTOR: Final = "'sbx doctor' says what this host lacks and the command that mends it"
@@ -52,7 +53,7 @@ def _words(op: Op, failure: Failure, command: str | None) -> Words:
             "the sandbox was killed before it could start the program",
             "the kernel's log tells whether memory ran out: dmesg",
         )
-    if isinstance(op, ops.Execute):
+    if isinstance(op, ops.Execute) and failure.stage != STAGE_PREPARE:
         return _execute(op.argv[0] if command is None else command, failure)
     if failure.stage == STAGE_CLONE:
         return _clone(failure.error)
@@ -155,7 +156,7 @@ def _by_op(op: Op, failure: Failure) -> Words | None:
             f"the working directory '{op.path}': {os.strerror(error)}",
             "grant it with filesystem.read, or set process.cwd",
         )
-    if isinstance(op, ops.MapIds):
+    if isinstance(op, ops.MapIds) and not _by_errno(error):
         return Words(
             f"the id maps were refused: {os.strerror(error)}",
             "newuidmap needs ranges in /etc/subuid and /etc/subgid: " + DOCTOR,
