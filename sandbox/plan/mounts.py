@@ -49,16 +49,16 @@ _DEVICES: Final = {
 }
 # Readable by everyone whatever the user namespace, and of no use to a payload.
 _PROC_MASKS: Final = (
-    "/proc/acpi",  # the machine's power and hardware switches
     "/proc/interrupts",  # when keys are pressed and packets arrive
-    "/proc/key-users",  # how many keys which user of the host holds
     "/proc/keys",  # keys of the same user in other sessions
     "/proc/latency_stats",  # kernel stack traces of other processes
-    "/proc/scsi",  # the machine's disks
 )
-# Read by user 0 of the host alone, so in the way only of a payload that is this very user.
+# Switches of the machine: where the mount is read-only they can't be used, and they tell no secret.
+_PROC_MASKS_OF_WRITABLE: Final = ("/proc/acpi", "/proc/scsi")
+# In reach only of a payload in the host's user namespace, or of one that is user 0 of the host.
 _PROC_MASKS_OF_ROOT: Final = (
     "/proc/kcore",
+    "/proc/key-users",  # which users of the host hold how many keys
     "/proc/kmsg",
     "/proc/kpagecgroup",  # of each page of memory, whose it is and what for
     "/proc/kpagecount",
@@ -320,6 +320,8 @@ class _Assembly:
                 op = BindMount(source=path, target=path, attributes=SEALED, flags=flags)
                 yield Step(op, node.origin)
         masks: tuple[str, ...] = _PROC_MASKS
+        if style == "writable":
+            masks += _PROC_MASKS_OF_WRITABLE
         if self.identity.maps is None or self.identity.outer_uid == 0:
             masks += _PROC_MASKS_OF_ROOT
         stated = {n.path for n in self.tree.below(node.path)}
