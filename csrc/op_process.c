@@ -67,6 +67,17 @@ static int send_descriptor(int to, int fd) {
         return sendmsg(to, &message, MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 
+/* The size and settings of the caller's terminal, before a program can ask for them. */
+static void copy_terminal(uint32_t streams, int slave) {
+        struct winsize size;
+        struct termios settings;
+        int fd = __builtin_ctz(streams);
+        if (ioctl(fd, TIOCGWINSZ, &size) == 0)
+                ioctl(slave, TIOCSWINSZ, &size);
+        if (tcgetattr(fd, &settings) == 0)
+                tcsetattr(slave, TCSANOW, &settings);
+}
+
 int perform_open_terminal(struct context *c, const void *payload) {
         int unlock = 0;
         int r = perform_new_session(c, payload);
@@ -81,6 +92,7 @@ int perform_open_terminal(struct context *c, const void *payload) {
         /* The payload's own: programs such as ssh and gpg look at the terminal's owner. */
         if (fchmod(slave, 0620) < 0 || ioctl(slave, TIOCSCTTY, 0) < 0)
                 return -errno;
+        copy_terminal(c->launch->terminal, slave);
         r = send_descriptor(c->status_fd, master);
         for (int fd = 0; r >= 0 && fd < 3; fd++)
                 if ((c->launch->terminal >> fd & 1) && dup2(slave, fd) < 0)
