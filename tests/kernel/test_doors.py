@@ -7,6 +7,7 @@ import pytest
 
 from tests.kernel.harness import Sandbox, interpreter
 from tests.kernel.posture import Posture
+from tests.kernel.test_namespaces import namespaces_of
 
 SAME_STATUS = (
     *("Umask", "Uid", "Gid", "Groups", "NStgid", "NSpid", "NSpgid", "NSsid", "Threads"),
@@ -77,7 +78,7 @@ def test_cold_and_warm_launches_give_the_same_state(sandbox: Sandbox, name: str)
     cold = sandbox.dump(text, env=env)
     warm = sandbox.dump(text, env=env, warm=True)
     assert state(warm) == state(cold)
-    outside = sandbox.dump_outside().namespaces
+    outside = namespaces_of("self")
     new = [{k for k in outside if p.namespaces[k] != outside[k]} for p in (cold, warm)]
     assert new[0] == new[1] >= {"mnt"}
 

@@ -154,6 +154,31 @@ def test_the_window_size_is_the_callers_and_follows_it(shell: Terminal) -> None:
     assert shell.command("stty size") == "50 132"
 
 
+def test_the_window_has_its_size_from_the_start(open_terminal: Callable[..., Terminal]) -> None:
+    """A program that asks at once gets the right answer, and no SIGWINCH afterwards."""
+    for _ in range(5):
+        terminal = open_terminal("/bin/stty", "size")
+        assert terminal.end() == 0
+        assert terminal.seen == f"{ROWS} {COLUMNS}\r\n"
+
+
+def test_the_settings_are_the_callers(open_terminal: Callable[..., Terminal]) -> None:
+    """Such as the key that erases, and that characters may be several bytes long."""
+    master, slave = pty.openpty()
+    settings = termios.tcgetattr(slave)
+    settings[0] |= termios.IXANY
+    settings[6][termios.VERASE] = b"\x08"
+    try:
+        termios.tcsetattr(slave, termios.TCSANOW, settings)
+        terminal = open_terminal("/bin/stty", "-a", stdin=slave)
+        assert terminal.end() == 0
+        assert "erase = ^H;" in terminal.seen
+        assert " ixany" in terminal.seen
+    finally:
+        os.close(master)
+        os.close(slave)
+
+
 def test_ctrl_c_ends_the_foreground_job_and_not_the_shell(shell: Terminal) -> None:
     shell.job("sleep 100")
     shell.type(CTRL_C)
