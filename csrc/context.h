@@ -26,6 +26,7 @@ struct context {
         uint32_t layer_count, layers_opened, layers_used;
 
         int root_fd, staging_fd, rootfs_fd, proc_fd, ruleset_fd;
+        const char *proc_path; /* where the fresh procfs is attached, or NULL */
         int scratch_fd;    /* a tmpfs of our own that is part of the root */
         uint64_t *devices; /* of the tmpfs mounts made here */
         uint32_t device_count;

@@ -385,11 +385,20 @@ static int remove_covers(struct context *c) {
         return 0;
 }
 
+/* What is to be covered. In the fresh procfs by the descriptor of its mount: another sandbox that may write to the
+ * tree below could exchange the way there. */
+static int find_to_cover(const struct context *c, const char *path) {
+        size_t n = c->proc_path ? strlen(c->proc_path) : 0;
+        if (n > 0 && strncmp(path, c->proc_path, n) == 0 && path[n] == '/')
+                return sys_openat2(c->proc_fd, path + n + 1, O_PATH, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
+        return find_in_root(c, path, O_PATH);
+}
+
 int perform_mask_path(struct context *c, const void *payload) {
         const struct op_path_number *op = payload;
         struct stat st;
         struct mount_attributes sealed = { .set = ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC };
-        cleanup_fd int own = -1, point = find_in_root(c, string_of(c, op->path), O_PATH);
+        cleanup_fd int own = -1, point = find_to_cover(c, string_of(c, op->path));
         if (point == -ENOENT || point == -ENOTDIR)
                 return 0;
         if (point < 0)

@@ -42,11 +42,9 @@ int perform_set_sysctl(struct context *c, const void *payload) {
 int perform_attach_proc(struct context *c, const void *payload) {
         const struct op_path_number *op = payload;
         struct mount_attributes a = { .set = op->value };
+        c->proc_path = string_of(c, op->path);
         int r = sys_mount_setattr(c->proc_fd, 0, &a);
-        if (r >= 0)
-                r = attach_at(c, c->proc_fd, string_of(c, op->path), 1, 1);
-        close_fd(&c->proc_fd);
-        return r;
+        return r < 0 ? r : attach_at(c, c->proc_fd, c->proc_path, 1, 1);
 }
 
 int perform_mount_devpts(struct context *c, const void *payload) {
