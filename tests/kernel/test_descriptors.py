@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.kernel.harness import Sandbox
+from tests.kernel.test_mounts import bind
 
 FIRST, LAST = 3, 200
 
@@ -89,7 +90,7 @@ def test_a_declared_descriptor_that_is_not_open_is_an_error(sandbox: Sandbox) ->
     assert "hint: open it: sbx run ... 7<FILE" in message
 
 
-@pytest.mark.parametrize("number", range(3, 24))
+@pytest.mark.parametrize("number", (3, 4, 5, 6, 7, 8, 12, 20))
 def test_a_descriptor_of_sbxs_own_is_never_taken_for_a_declared_one(
     as_user: Sandbox, number: int
 ) -> None:
@@ -110,25 +111,22 @@ def test_a_directory_as_a_standard_stream_is_refused(sandbox: Sandbox, stream: i
 
 
 @pytest.mark.parametrize("closed", ((0,), (1,), (2,), (0, 1, 2)))
-@pytest.mark.parametrize("warm", (False, True))
-def test_closed_standard_streams_stay_harmless(
-    sandbox: Sandbox, closed: tuple[int, ...], warm: bool
-) -> None:
+def test_closed_standard_streams_stay_harmless(sandbox: Sandbox, closed: tuple[int, ...]) -> None:
     """No descriptor of sbx's own takes their place in the payload: it gets /dev/null."""
     report = sandbox.mkdir("report", 0o777)
+    text = bind(report, "/report", "writable = true") + (
+        "[filesystem]\nread = ['/etc/ld.so.cache']\n"
+        "execute = ['/usr', '/bin', '/lib', '/lib64', '/lib32', '/libx32']"
+    )
 
     def close() -> None:
         for fd in closed:
             os.close(fd)
 
-    text = f"[[mounts]]\ntype = 'bind'\nsource = '{report}'\ntarget = '/report'\nwritable = true\n"
-    shell = "ls -l /proc/self/fd >/report/fds; exit 7"
-    text += "[filesystem]\nexecute = ['/usr', '/bin', '/lib', '/lib64', '/lib32', '/libx32']\nread = ['/etc/ld.so.cache']"
-    done = sandbox.run(text, "/bin/sh", "-c", shell, before=close, warm=warm)
-    assert done.returncode == 7, done
-    with open(f"{report}/fds", encoding="utf-8") as file:
-        links = dict(line.split()[-3::2] for line in file if "->" in line)
-    assert set(links) == {"0", "1", "2", "3"}, links
-    for fd in closed:
-        if fd != 1:
-            assert links[str(fd)] == "/dev/null"
+    for door in ("cold", "warm"):
+        shell = f"ls -l /proc/self/fd >/report/{door}; exit 7"
+        assert sandbox.run(text, "/bin/sh", "-c", shell, before=close).returncode == 7
+        with open(f"{report}/{door}", encoding="utf-8") as file:
+            links = dict(line.split()[-3::2] for line in file if "->" in line)
+        assert set(links) == {"0", "1", "2", "3"}, links  # ls writes to 1 and reads 3
+        assert {links[str(fd)] for fd in closed if fd != 1} <= {"/dev/null"}

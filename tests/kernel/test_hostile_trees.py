@@ -62,25 +62,30 @@ def twin(tree: str, outside: str) -> None:
             file.write("of the tree")
 
 
-@pytest.mark.parametrize("kind", ("absolute", "relative", "magic"))
+OVERLAY = "[[mounts]]\ntype = 'overlay'\ntarget = '/link/deep'\nlower = ['/etc']"
+# What is said of a path with the link in it, and what two files below it then hold.
+STATEMENTS = {
+    "[filesystem]\ntmpfs = ['/link/deep']": ["of the tree", ""],
+    "[filesystem]\ntmpfs = ['/link/new']": ["of the tree"] * 2,
+    "[filesystem]\nexecute = ['/link/deep']": ["of the tree"] * 2,
+    "[filesystem]\nwrite = ['/link/deep']": ["of the tree"] * 2,
+    "[filesystem]\ndeny = ['/link/secret']": ["", "of the tree"],
+    "[filesystem]\nmask = ['/link']": ["", ""],
+    bind("/etc", "/link/deep"): ["of the tree", ""],
+    OVERLAY: ["of the tree", ""],
+}
+
+
 @pytest.mark.parametrize(
-    ("statement", "shown"),
+    ("kind", "statement"),
     (
-        ("[filesystem]\ntmpfs = ['/link/deep']", ["of the tree", ""]),
-        ("[filesystem]\ntmpfs = ['/link/new']", ["of the tree"] * 2),
-        ("[filesystem]\nexecute = ['/link/deep']", ["of the tree"] * 2),
-        ("[filesystem]\nwrite = ['/link/deep']", ["of the tree"] * 2),
-        ("[filesystem]\ndeny = ['/link/secret']", ["", "of the tree"]),
-        ("[filesystem]\nmask = ['/link']", ["", ""]),
-        (bind("/etc", "/link/deep"), ["of the tree", ""]),
-        (
-            "[[mounts]]\ntype = 'overlay'\ntarget = '/link/deep'\nlower = ['/etc']",
-            ["of the tree", ""],
-        ),
+        *(("absolute", statement) for statement in STATEMENTS),
+        *(("relative", statement) for statement in list(STATEMENTS)[2::4]),
+        *(("magic", statement) for statement in list(STATEMENTS)[::2]),
     ),
 )
 def test_a_link_out_of_the_root_leads_nowhere(
-    sandbox: Sandbox, outside: str, statement: str, shown: list[str], kind: str
+    sandbox: Sandbox, outside: str, statement: str, kind: str
 ) -> None:
     """It is followed within the root, and not at all through /proc; the host is as it was."""
     tree = tree_of(sandbox)
@@ -93,7 +98,7 @@ def test_a_link_out_of_the_root_leads_nowhere(
         assert done.returncode == 125, done
     else:
         assert done.returncode == 0, done
-        expected = shown if kind != "magic" else ["", ""]
+        expected = STATEMENTS[statement] if kind != "magic" else ["", ""]
         assert [answer.value for answer in answers(done.stdout)] == expected
     assert snapshot(tree, outside) == before
 
@@ -101,8 +106,9 @@ def test_a_link_out_of_the_root_leads_nowhere(
 @pytest.mark.parametrize("name", ("proc", "dev", "etc"))
 @pytest.mark.parametrize("kind", ("absolute", "relative", "file", "loop", "into the tree"))
 def test_a_link_in_place_of_a_mount_point_leads_nowhere(
-    sandbox: Sandbox, outside: str, name: str, kind: str
+    as_user: Sandbox, name: str, kind: str
 ) -> None:
+    sandbox, outside = as_user, as_user.mkdir("outside")
     tree = tree_of(sandbox, "other")
     os.makedirs(f"{tree}{outside}")
     target = {"file": "/other/file", "loop": name, "into the tree": "/other", **links_out(outside)}

@@ -170,7 +170,7 @@ def test_a_kill_at_any_moment_of_the_launch_leaves_nothing(
         process.kill()
     arguments = sandbox.arguments(text, brood)
     moments = random.Random(2)
-    for _ in range(60):
+    for _ in range(40):
         process = sandbox.popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         with process:
             time.sleep(moments.uniform(0, 0.012))

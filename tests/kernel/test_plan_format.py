@@ -18,7 +18,7 @@ NO_PLAN = "sbx: error: --plan-fd: no sound plan there\nhint: run 'sbx run --prof
 HEADER = 64
 # An example is a launch, and the sandbox of the test serves them all.
 LAUNCHES = settings(
-    max_examples=60, suppress_health_check=(HealthCheck.function_scoped_fixture,), deadline=None
+    max_examples=40, suppress_health_check=(HealthCheck.function_scoped_fixture,), deadline=None
 )
 
 
