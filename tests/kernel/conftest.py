@@ -11,14 +11,11 @@ from types import FrameType
 import pytest
 
 from tests.conftest import UNPRIVILEGED
-from tests.kernel.harness import Sandbox, interpreter
+from tests.kernel.harness import NOT_ROOT, Sandbox, interpreter
 from tests.reachable import closed_directory
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 PROBE_SOURCES = ("probe.c", "probe_self.c")
-
-NOT_ROOT = "the tests don't run as root"
-
 
 SECONDS = 120
 

@@ -23,6 +23,8 @@ MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT = 1, 2, 4, 8, 32
 MS_BIND, MS_REC, MS_PRIVATE, MS_SHARED = 4096, 16384, 1 << 18, 1 << 20
 CLONE_NEWNS, CLONE_NEWUSER = 0x00020000, 0x10000000
 
+NOT_ROOT = "the tests don't run as root"
+
 # A file's time stamp tells two states apart only when a tick lies between them.
 TICK = 0.015
 

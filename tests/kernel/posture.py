@@ -1,8 +1,17 @@
 """What a process is made of, from the probe's dump: the kernel's own words, taken apart."""
 
+import os
 import re
 from functools import cached_property
 from typing import Any, NamedTuple
+
+NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts")
+
+
+def namespaces_of(pid: int | str) -> dict[str, str]:
+    """The namespaces of a process that lives: the numbers of others are used again."""
+    kinds = (*NAMESPACES, "pid_for_children", "time_for_children")
+    return {kind: os.readlink(f"/proc/{pid}/ns/{kind}") for kind in kinds}
 
 
 class Mounted(NamedTuple):

@@ -3,12 +3,14 @@
 import ctypes
 import errno
 import os
+import resource
 import struct
 from typing import Any
 
 import pytest
 
 from tests.kernel.harness import CLONE_NEWUSER, Sandbox, Step, answers, checked, join, libc
+from tests.kernel.traces import left
 
 PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP = 4, 38, 22
 RET_ERRNO, RET_ALLOW = 0x00050000, 0x7FFF0000
@@ -238,10 +240,6 @@ def test_a_sandbox_runs_within_a_sandbox(as_user: Sandbox) -> None:
 
 
 def test_a_limit_on_processes_is_an_error_and_leaves_nothing(as_user: Sandbox) -> None:
-    import resource
-
-    from tests.kernel.test_lifecycle import left
-
     as_user.plan("")
     for limit in (1, 2):
         done = as_user.run(
@@ -254,8 +252,6 @@ def test_a_limit_on_processes_is_an_error_and_leaves_nothing(as_user: Sandbox) -
 
 def test_few_descriptors_are_an_error_or_enough(sandbox: Sandbox) -> None:
     """Wherever the limit strikes, the launch works or fails as a whole."""
-    import resource
-
     plan = sandbox.plan("[filesystem]\nread = ['/etc', '/usr']")
     seen = set()
     for limit in (5, 6, 8, 10, 12, 16, 20, 30, 60):

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.kernel.harness import Sandbox
-from tests.kernel.test_mounts import bind
+from tests.kernel.pieces import bind
 
 FIRST, LAST = 3, 200
 

@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 
 from tests.kernel.harness import Sandbox, interpreter
-from tests.kernel.posture import Posture
-from tests.kernel.test_namespaces import namespaces_of
+from tests.kernel.posture import Posture, namespaces_of
 
 SAME_STATUS = (
     *("Umask", "Uid", "Gid", "Groups", "NStgid", "NSpid", "NSpgid", "NSsid", "Threads"),

@@ -11,27 +11,11 @@ from sandbox.plan import codec
 from sandbox.plan.ops import BindDevice
 from sandbox.plan.record import Op, Plan
 from tests.kernel.harness import Answer, Sandbox, answers, edited, join, libc
-from tests.kernel.test_mounts import bind
-from tests.kernel.test_root import directory_root, tree_of
+from tests.kernel.pieces import bind, directory_root, tree_of
+from tests.kernel.traces import snapshot
 
 AT_FDCWD, RENAME_EXCHANGE = -100, 2
 ROUNDS = 200
-
-
-State = tuple[int, int, int, int]
-
-
-def snapshot(*directories: str) -> dict[str, State]:
-    """Every entry below the directories, with what would tell that it was changed."""
-    found: dict[str, State] = {}
-    for top in directories:
-        for above, names, files in os.walk(top):
-            for name in (*names, *files, "."):
-                path = os.path.join(above, name)
-                with contextlib.suppress(FileNotFoundError):
-                    state = os.lstat(path)
-                    found[path] = (state.st_mode, state.st_uid, state.st_size, state.st_mtime_ns)
-    return found
 
 
 @pytest.fixture

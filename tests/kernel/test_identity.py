@@ -5,7 +5,8 @@ import shutil
 
 import pytest
 
-from tests.kernel.harness import MS_BIND, Sandbox, Step, mount, outcomes
+from tests.kernel.harness import MS_BIND, NOT_ROOT, Sandbox, Step, mount, outcomes
+from tests.kernel.pieces import writable
 
 RANGE = 65536
 
@@ -15,10 +16,6 @@ def base_of(sandbox: Sandbox, text: str = "") -> int:
     ((inside, outside, count),) = sandbox.dump(text).maps[0]
     assert (inside, count) == (0, RANGE)
     return int(outside)
-
-
-def writable(path: str) -> str:
-    return f"\n[[mounts]]\ntype = 'bind'\nsource = '{path}'\ntarget = '{path}'\nwritable = true\n"
 
 
 def test_a_users_payload_keeps_the_users_own_ids(as_user: Sandbox) -> None:
@@ -162,7 +159,7 @@ def accounts(sandbox: Sandbox) -> Step:
 
 def test_a_users_range_is_written_by_newuidmap(as_user: Sandbox) -> None:
     if os.geteuid() != 0:
-        pytest.skip("the tests don't run as root")
+        pytest.skip(NOT_ROOT)
     if not shutil.which("newuidmap") or not os.path.exists("/etc/subuid"):
         pytest.skip("newuidmap isn't installed")
     text = "[identity]\nmap = 'range'"

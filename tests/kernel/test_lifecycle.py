@@ -11,31 +11,10 @@ from collections.abc import Iterator
 import pytest
 
 from tests.kernel.harness import Sandbox, await_line, outcomes
+from tests.kernel.traces import left, vanished
 
 INIT = pytest.mark.parametrize("init", ("true", "false"), ids=["init", "bare"])
 FORWARDED = ("HUP", "INT", "QUIT", "USR1", "USR2", "ALRM", "WINCH", "CONT", "RTMIN", "TERM")
-
-
-def left(sandbox: Sandbox) -> dict[int, str]:
-    """Processes whose command line names something of this test's, by their id."""
-    found = {}
-    for name in os.listdir("/proc"):
-        if name.isdigit() and int(name) != os.getpid():
-            with contextlib.suppress(OSError), open(f"/proc/{name}/cmdline", "rb") as file:
-                words = file.read().split(b"\0")
-                if any(word.startswith(os.fsencode(sandbox.directory)) for word in words):
-                    found[int(name)] = b" ".join(words).decode()
-    return found
-
-
-def vanished(sandbox: Sandbox, seconds: float = 5) -> bool:
-    """Waits until no process of this test's is left."""
-    until = time.monotonic() + seconds
-    while left(sandbox):
-        if time.monotonic() > until:
-            return False
-        time.sleep(0.002)
-    return True
 
 
 @pytest.fixture

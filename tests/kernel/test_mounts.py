@@ -4,28 +4,10 @@ import os
 
 import pytest
 
-from tests.kernel.harness import MS_NODEV, Sandbox, mount, outcomes
-from tests.kernel.test_identity import writable
+from tests.kernel.harness import MS_NODEV, NOT_ROOT, Sandbox, mount, outcomes
+from tests.kernel.pieces import bind, directory_root, own_for_payload, tree_of, writable
 
 KIB = 1024
-
-
-def bind(source: str, target: str, more: str = "") -> str:
-    return f"\n[[mounts]]\ntype = 'bind'\nsource = '{source}'\ntarget = '{target}'\n" + more + "\n"
-
-
-def payload_owner(sandbox: Sandbox) -> int:
-    """The payload's user id on the host."""
-    inside = sandbox.dump("")
-    return int(sandbox.uid if not sandbox.is_root else inside.maps[0][0][1] + inside.uid)
-
-
-def own_for_payload(sandbox: Sandbox, *paths: str) -> None:
-    """Gives paths to the payload's user, as an administrator would."""
-    owner = payload_owner(sandbox)
-    for path in paths:
-        if os.geteuid() == 0:
-            os.chown(path, owner, owner)
 
 
 # ---- Binds ----
@@ -89,7 +71,7 @@ def test_submounts_come_along_only_if_the_bind_is_recursive(staged: Sandbox) -> 
 def test_a_user_cannot_look_below_a_mount_of_the_hosts(as_user: Sandbox) -> None:
     """In a new user namespace the host's mounts are one piece: what they cover stays covered."""
     if os.geteuid() != 0:
-        pytest.skip("the tests don't run as root")
+        pytest.skip(NOT_ROOT)
     sub = as_user.mkdir("data/sub")
     flat = bind(as_user.path("data"), "/in", "recursive = false")
     message = as_user.refusal(flat, stage=lambda: mount("tmpfs", sub, "tmpfs"))
@@ -107,7 +89,7 @@ def test_a_missing_source_is_an_error_unless_it_is_optional(sandbox: Sandbox) ->
 
 def test_a_source_in_a_directory_closed_to_the_caller_is_an_error(as_user: Sandbox) -> None:
     if os.geteuid() != 0:
-        pytest.skip("the tests don't run as root")
+        pytest.skip(NOT_ROOT)
     closed = as_user.mkdir("closed/data")
     os.chown(as_user.path("closed"), 0, 0)
     os.chmod(as_user.path("closed"), 0o700)
@@ -270,8 +252,6 @@ def test_the_topmost_layer_wins(sandbox: Sandbox) -> None:
 
 
 def test_an_overlay_over_the_root_forgets_what_was_changed(sandbox: Sandbox) -> None:
-    from tests.kernel.test_root import directory_root, tree_of
-
     tree = tree_of(sandbox, "srv")
     own_for_payload(sandbox, f"{tree}/srv")
     text = directory_root(tree) + "overlay = 'tmpfs'\noverlay_size = '1M'\n"
@@ -281,3 +261,14 @@ def test_an_overlay_over_the_root_forgets_what_was_changed(sandbox: Sandbox) -> 
     assert int(filled.value) <= 1024 * KIB
     assert os.listdir(f"{tree}/srv") == []
     assert sandbox.attempt(directory_root(tree), "mkdir", "/srv/new").outcome == "EROFS"
+
+
+def test_an_overlay_over_the_root_may_be_kept_in_a_directory(sandbox: Sandbox) -> None:
+    tree, kept = tree_of(sandbox, "srv"), sandbox.mkdir("kept")
+    parts = [sandbox.mkdir(f"kept/{name}") for name in ("upper", "work")]
+    own_for_payload(sandbox, f"{tree}/srv", kept, *parts)
+    text = directory_root(tree) + f"overlay = '{kept}'\n"
+    assert sandbox.attempt(text, "mkdir", "/srv/new").outcome == "ok"
+    assert sandbox.attempt(text, "list", "/srv").value == "new"
+    assert os.listdir(f"{kept}/upper/srv") == ["new"]
+    assert os.listdir(f"{tree}/srv") == []

@@ -12,6 +12,7 @@ import pytest
 
 from sandbox.plan.ops import InstallFilter, SetSysctl
 from tests.kernel.harness import Sandbox, await_line, libc, outcomes, without
+from tests.kernel.posture import namespaces_of
 
 # How each namespace is left out, and what must then give way for the profile to hold together.
 SHARED = {
@@ -25,12 +26,6 @@ SHARED = {
 # The payload can tell only by the host's own /proc.
 HOSTS_PROC = "\n[[mounts]]\ntype = 'bind'\nsource = '/proc'\ntarget = '/proc'"
 IPC_CREAT, IPC_PRIVATE_KEY, IPC_RMID = 0o1000, 0x5B0C5, 0
-
-
-def namespaces_of(pid: int | str) -> dict[str, str]:
-    """The namespaces of a process that lives: the numbers of others are used again."""
-    kinds = ("mnt", "pid_for_children", "time_for_children", "user", *SHARED)
-    return {kind: os.readlink(f"/proc/{pid}/ns/{kind}") for kind in kinds}
 
 
 def children_of(pid: int) -> list[int]:

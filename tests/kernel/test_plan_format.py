@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sandbox.plan import codec
 from sandbox.plan.ops import InstallFilter
 from tests.kernel.harness import Sandbox, without
-from tests.kernel.test_lifecycle import left
+from tests.kernel.traces import left
 
 NO_PLAN = "sbx: error: --plan-fd: no sound plan there\nhint: run 'sbx run --profile PROFILE'\n"
 HEADER = 64

@@ -14,6 +14,7 @@ from tests.kernel.harness import (
     join,
     outcomes,
 )
+from tests.kernel.pieces import bind
 
 NET_BIND_SERVICE, CHOWN = 10, 0
 NOROOT, NO_SETUID_FIXUP, KEEP_CAPS_LOCKED, NO_AMBIENT = 0x3, 0xC, 0x20, 0xC0
@@ -52,8 +53,6 @@ def test_the_filter_can_be_left_out_and_no_new_privs_cannot(sandbox: Sandbox) ->
 
 def test_a_set_user_id_program_gains_nothing(staged: Sandbox) -> None:
     """Neither in the sandbox nor by a mount that would honour the bit."""
-    from tests.kernel.test_mounts import bind
-
     directory = staged.mkdir("data")
     program = staged.path("data/probe")
     shutil.copy(staged.probe, program)

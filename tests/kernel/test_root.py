@@ -21,6 +21,8 @@ from tests.kernel.harness import (
     mount,
     outcomes,
 )
+from tests.kernel.pieces import directory_root, tree_of
+from tests.kernel.traces import snapshot
 
 MS_NOATIME = 1024
 WHOLE_HOST = "[filesystem]\nread = ['/']\n"
@@ -36,19 +38,6 @@ type = "overlay"
 target = "/media"
 lower = ["{data}"]
 """
-
-
-def tree_of(sandbox: Sandbox, *directories: str) -> str:
-    """A directory to be the root, with a place for the probe."""
-    tree = sandbox.mkdir("tree")
-    for name in ("proc", "dev", "etc", *directories):
-        os.makedirs(f"{tree}/{name}", exist_ok=True)
-    sandbox.write(f"tree{sandbox.probe}", "")
-    return tree
-
-
-def directory_root(tree: str) -> str:
-    return f"[rootfs]\ntype = 'directory'\npath = '{tree}'\n"
 
 
 def test_the_hosts_root_is_read_only_down_to_every_submount(staged: Sandbox) -> None:
@@ -256,3 +245,36 @@ def test_a_cover_cannot_be_taken_off(sandbox: Sandbox) -> None:
     ]
     assert outcomes(sandbox.attempts(unfiltered, *tries)) == ["EPERM", "EROFS", "EROFS"]
     assert outcomes(sandbox.attempts(text, *tries)) == ["EPERM", "EROFS", "EROFS"]
+
+
+def test_nothing_is_created_on_the_host(sandbox: Sandbox) -> None:
+    """Whatever is mounted where nothing was: the directories stay as they were, and the mounts."""
+    data = sandbox.mkdir("data/sub")
+    os.chmod(sandbox.path("data"), 0o777)
+    everywhere = f"""
+        [rootfs]
+        generate = ["passwd", "hostname", "machine-id"]
+        [filesystem]
+        read = ["{data}"]
+        tmpfs = ["/tmp", "/sbx-test-new/deep/er", "/etc/sbx-test-new"]
+        deny = ["/sbx-test-denied", "{data}/denied"]
+        [[mounts]]
+        type = "bind"
+        source = "/etc"
+        target = "/srv/sbx-test-new/etc"
+    """
+    places = ("/etc", "/srv", "/mnt", sandbox.path("data"))
+    before, names, mounts = snapshot(*places), set(os.listdir("/")), _mounts()
+    assert sandbox.attempt(everywhere, "mkdir", "/tmp/new").outcome == "ok"
+    into_the_root = f"[filesystem]\nread = ['/']\ntmpfs = ['{data}/new']"
+    assert "nothing is made on the host" in sandbox.refusal(into_the_root)
+    in_a_bind = f"[filesystem]\nwrite = ['{sandbox.path('data')}']\ntmpfs = ['{data}/new']"
+    assert "nothing is made on the host" in sandbox.refusal(in_a_bind)
+    assert snapshot(*places) == before
+    assert set(os.listdir("/")) == names
+    assert _mounts() == mounts
+
+
+def _mounts() -> list[str]:
+    with open("/proc/self/mountinfo", encoding="utf-8") as file:
+        return file.read().splitlines()

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.kernel.harness import Running, Sandbox
-from tests.kernel.test_lifecycle import vanished
+from tests.kernel.traces import vanished
 
 SHELL = """
 [process]

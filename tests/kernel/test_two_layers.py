@@ -18,7 +18,7 @@ from sandbox.plan.ops import (
 )
 from sandbox.plan.record import Op, Plan
 from tests.kernel.harness import Sandbox, edited, outcomes, without
-from tests.kernel.test_mounts import own_for_payload
+from tests.kernel.pieces import own_for_payload
 
 LANDLOCK_OFF = "[landlock]\nenabled = false\n"
 
