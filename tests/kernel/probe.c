@@ -347,7 +347,7 @@ static long try_orphan(char **a) {
                 return -1;
         snprintf(path, sizeof path, "/proc/%d/stat", orphan);
         snprintf(value, sizeof value, "reaped");
-        for (int i = 0; i < 100 && access(path, F_OK) == 0; i++)
+        for (int i = 0; i < 60 && access(path, F_OK) == 0; i++)
                 usleep(10000);
         int fd = open(path, O_RDONLY);
         ssize_t n = fd < 0 ? 0 : read(fd, state, sizeof state - 1);

@@ -16,6 +16,8 @@ from tests.kernel.traces import snapshot
 
 AT_FDCWD, RENAME_EXCHANGE = -100, 2
 ROUNDS = 200
+# Python was to say why a launch failed, and is covered; or sbx's own failure, where nothing can be covered.
+FAILED = 99 if os.geteuid() == 0 else 125
 
 
 @pytest.fixture
@@ -134,10 +136,7 @@ def exchanging(one: str, two: str) -> Iterator[None]:
 
 
 def many_launches(sandbox: Sandbox, plan: Plan, *words: str) -> tuple[set[int], list[Answer]]:
-    """The same warm launch again and again: its statuses, and all that the payloads found.
-
-    99 is a Python that should have said why the launch failed.
-    """
+    """The same warm launch again and again: its statuses, and all that the payloads found."""
     fd = os.memfd_create("plan")
     os.write(fd, codec.encode(plan))
     loop = f'for i in $(seq {ROUNDS}); do "$@"; echo status $?; done'
@@ -166,7 +165,7 @@ def test_a_directory_that_becomes_a_link_while_it_is_mounted_on(
     with exchanging(f"{tree}/data", f"{tree}/link"):
         statuses, found = many_launches(sandbox, plan, *join(tries))
     assert all("the secret" not in answer.value for answer in found)
-    assert statuses == {0, 99}
+    assert statuses == {0, FAILED}
     assert snapshot(outside) == before
 
 
@@ -180,7 +179,7 @@ def test_a_source_in_the_tree_that_becomes_a_link_while_it_is_opened(
     with exchanging(f"{tree}/data", f"{tree}/link"):
         statuses, found = many_launches(sandbox, plan, "read", "/data/deep/secret")
     assert {answer.value for answer in found} <= {"", "of the tree"}
-    assert statuses == {0, 99}
+    assert statuses == {0, FAILED}
 
 
 @pytest.mark.parametrize("kind", ("file", "link"))
@@ -200,5 +199,5 @@ def test_what_takes_a_devices_place_is_never_mounted_as_one(staged: Sandbox, kin
     plan = edited(staged.plan(""), elsewhere)
     with exchanging(node, other):
         statuses, found = many_launches(staged, plan, "stat", "/dev/null")
-    assert statuses == {0, 99}
+    assert statuses == {0, FAILED}
     assert {answer.value.split()[3] for answer in found} == {"1:3"}

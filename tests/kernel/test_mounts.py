@@ -1,6 +1,8 @@
 """What a profile mounts: parts of the host, memory, layers."""
 
+import contextlib
 import os
+from collections.abc import Iterator
 
 import pytest
 
@@ -198,6 +200,16 @@ def test_nothing_in_memory_can_be_executed_unless_it_says_so(sandbox: Sandbox) -
 # ---- Overlays ----
 
 
+@pytest.fixture
+def kept(sandbox: Sandbox) -> Iterator[str]:
+    """A directory that takes an overlay's changes, with both its parts."""
+    kept = sandbox.mkdir("kept")
+    own_for_payload(sandbox, kept, *(sandbox.mkdir(f"kept/{name}") for name in ("upper", "work")))
+    yield kept
+    with contextlib.suppress(FileNotFoundError):
+        os.chmod(f"{kept}/work/work", 0o700)  # the kernel's own, closed to everyone
+
+
 def overlay(lower: str, more: str = "") -> str:
     return f"[[mounts]]\ntype = 'overlay'\ntarget = '/in'\nlower = ['{lower}']\nwritable = true\n{more}"
 
@@ -222,11 +234,10 @@ def test_an_overlay_in_memory_is_limited(sandbox: Sandbox) -> None:
     assert int(found.value) <= 256 * KIB
 
 
-def test_an_overlay_may_keep_changes_in_a_directory(sandbox: Sandbox) -> None:
-    lower, kept = sandbox.mkdir("lower"), sandbox.mkdir("kept")
-    parts = [sandbox.mkdir(f"kept/{name}") for name in ("upper", "work")]
+def test_an_overlay_may_keep_changes_in_a_directory(sandbox: Sandbox, kept: str) -> None:
+    lower = sandbox.mkdir("lower")
     file = sandbox.write("lower/file", "old")
-    own_for_payload(sandbox, lower, kept, file, *parts)
+    own_for_payload(sandbox, lower, file)
     text = overlay(lower, f"upper = '{kept}'")
     assert sandbox.attempt(text, "write", "/in/file", "new").outcome == "ok"
     assert sandbox.attempt(text, "read", "/in/file").value == "new"
@@ -263,10 +274,9 @@ def test_an_overlay_over_the_root_forgets_what_was_changed(sandbox: Sandbox) -> 
     assert sandbox.attempt(directory_root(tree), "mkdir", "/srv/new").outcome == "EROFS"
 
 
-def test_an_overlay_over_the_root_may_be_kept_in_a_directory(sandbox: Sandbox) -> None:
-    tree, kept = tree_of(sandbox, "srv"), sandbox.mkdir("kept")
-    parts = [sandbox.mkdir(f"kept/{name}") for name in ("upper", "work")]
-    own_for_payload(sandbox, f"{tree}/srv", kept, *parts)
+def test_an_overlay_over_the_root_may_be_kept_in_a_directory(sandbox: Sandbox, kept: str) -> None:
+    tree = tree_of(sandbox, "srv")
+    own_for_payload(sandbox, f"{tree}/srv")
     text = directory_root(tree) + f"overlay = '{kept}'\n"
     assert sandbox.attempt(text, "mkdir", "/srv/new").outcome == "ok"
     assert sandbox.attempt(text, "list", "/srv").value == "new"
