@@ -359,11 +359,14 @@ def _version(command: list[str]) -> str:
 
 
 def save(name: str, content: Mapping[str, Any], directory: str) -> None:
+    """Keep a record; paths in it start at the source tree or at the temporary directory."""
     os.makedirs(directory, exist_ok=True)
     path = os.path.join(directory, f"{name}.json")
+    text = json.dumps(content, indent=2, default=_plain)
+    for here in (os.path.dirname(HERE), tempfile.gettempdir()):
+        text = text.replace(f"{here}/", "")
     with open(path, "w", encoding="utf-8") as file:
-        json.dump(content, file, indent=2, default=_plain)
-        file.write("\n")
+        file.write(text + "\n")
 
 
 def _plain(value: object) -> Any:

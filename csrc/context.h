@@ -115,6 +115,12 @@ int install_root(struct context *c, int mount);
 int is_ours(const struct context *c, int fd);
 void forget_below(struct context *c, const char *path);
 
+int directory_of(const char *path, char directory[PATH_MAX]);
+
+/* op_mount.c, op_cover.c */
+int clone_tree(int fd, uint64_t attributes, uint64_t clear, int recursive, int userns);
+int remove_covers(struct context *c);
+
 /* idmap.c */
 int idmap_user_namespace(uint64_t from_uid, uint64_t to_uid, uint64_t from_gid, uint64_t to_gid);
 int write_maps(pid_t pid, const char *uid_map, const char *gid_map, int setgroups);

@@ -267,3 +267,13 @@ int perform_write_file(struct context *c, const void *payload) {
                 r = -errno;
         return r;
 }
+
+/* The directory that a path's last component lies in, into parent; the length, or -errno. */
+int directory_of(const char *path, char parent[PATH_MAX]) {
+        const char *slash = strrchr(path, '/');
+        if (slash == NULL || slash - path >= PATH_MAX)
+                return -EINVAL;
+        memcpy(parent, path, (size_t) (slash - path));
+        parent[slash - path] = 0;
+        return (int) (slash - path);
+}
