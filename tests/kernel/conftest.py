@@ -47,26 +47,47 @@ def probe() -> Iterator[str]:
         yield path
 
 
-def _sandbox(path: str, probe: str, directory: str, user: int | None) -> Sandbox:
+@pytest.fixture(scope="session")
+def places() -> Iterator[str]:
+    """Where each caller keeps profiles and their plans, for all tests."""
+    with tempfile.TemporaryDirectory(prefix="sbx-places-") as directory:
+        os.chmod(directory, 0o755)
+        yield directory
+
+
+@pytest.fixture
+def place(places: str) -> str:
+    """The directory for the test at hand; one that looks at the cache has its own."""
+    return places
+
+
+def _sandbox(path: str, probe: str, directory: str, place: str, user: int | None) -> Sandbox:
     if user is not None:
         closed = closed_directory(path, sys.executable, HERE)
         if closed:
             pytest.skip(f"other users may not enter {closed}, so they can't run this sbx")
-    return Sandbox(launcher=path, probe=probe, directory=directory, user=user, python=interpreter())
+    return Sandbox(
+        launcher=path,
+        probe=probe,
+        directory=directory,
+        place=os.path.join(place, "root" if user is None else "user"),
+        user=user,
+        python=interpreter(),
+    )
 
 
 @pytest.fixture
-def as_root(sbx_path: str, probe: str, shared_dir: str) -> Sandbox:
+def as_root(sbx_path: str, probe: str, shared_dir: str, place: str) -> Sandbox:
     """sbx run by root."""
     if os.geteuid() != 0:
         pytest.skip(NOT_ROOT)
-    return _sandbox(sbx_path, probe, shared_dir, None)
+    return _sandbox(sbx_path, probe, shared_dir, place, None)
 
 
 @pytest.fixture
-def as_user(sbx_path: str, probe: str, shared_dir: str) -> Sandbox:
+def as_user(sbx_path: str, probe: str, shared_dir: str, place: str) -> Sandbox:
     """sbx run by an account without privilege."""
-    return _sandbox(sbx_path, probe, shared_dir, UNPRIVILEGED if os.geteuid() == 0 else None)
+    return _sandbox(sbx_path, probe, shared_dir, place, UNPRIVILEGED if os.geteuid() == 0 else None)
 
 
 @pytest.fixture(params=["root", "user"])

@@ -102,26 +102,35 @@ def _answer(line: dict[str, Any]) -> Answer:
 class Sandbox:
     """Runs the installed sbx as one caller, and the probe within.
 
-    `directory` is the caller's own, with a home for sbx in it; other users may look inside.
+    `directory` is the caller's own; other users may look inside. So is `place`, which holds
+    profiles, a home and the cache: where tests share it, what one has run is warm for the next.
     `user` is the account to change to, None to stay who the tests run as. `python` is the
     interpreter that the launcher turns to; a warm launch is made without it.
     """
 
     def __init__(
-        self, *, launcher: str, probe: str, directory: str, user: int | None, python: str
+        self,
+        *,
+        launcher: str,
+        probe: str,
+        directory: str,
+        place: str,
+        user: int | None,
+        python: str,
     ) -> None:
         self.launcher = launcher
         self.probe = probe
         self.directory = directory
         self.user = user
         self.uid = os.geteuid() if user is None else user
-        self.home = os.path.join(directory, "home")
+        self.home = os.path.join(place, "home")
+        self.place = place
         self._python = python
-        self._var_cache = os.path.join(directory, "var-cache")
-        for path in (self.home, self._var_cache):
-            os.mkdir(path, 0o755)
-        self.own(directory, self.home)
-        self.write("base.toml", BASE.format(probe=probe))
+        self._var_cache = os.path.join(place, "var-cache")
+        for path in (place, self.home, self._var_cache):
+            os.makedirs(path, 0o755, exist_ok=True)
+        self.own(directory, place, self.home)
+        self._write(os.path.join(place, "base.toml"), BASE.format(probe=probe), 0o644)
 
     @property
     def is_root(self) -> bool:
@@ -150,6 +159,9 @@ class Sandbox:
         """A file of the caller's in the directory; untouched if it says the same already."""
         path = self.path(name)
         os.makedirs(os.path.dirname(path), exist_ok=True)
+        return self._write(path, text, mode)
+
+    def _write(self, path: str, text: str, mode: int) -> str:
         with contextlib.suppress(FileNotFoundError), open(path, encoding="utf-8") as file:
             if file.read() == text:
                 return path
@@ -172,7 +184,7 @@ class Sandbox:
         """A profile file on top of the base, which mounts the probe and allows @service."""
         name = hashlib.sha256(text.encode()).hexdigest()[:12]
         head = 'schema = 1\nprofile.name = "probe"\nprofile.extends = "./base.toml"\n'
-        return self.write(f"{name}.toml", head + text)
+        return self._write(os.path.join(self.place, f"{name}.toml"), head + text, 0o644)
 
     # ---- Launching ----
 

@@ -19,6 +19,12 @@ CLONE3, OPENAT2, MOUNT_SETATTR, LANDLOCK = 435, 437, 442, 444
 RIGHT_TO_LEFT = "\u202e"
 
 
+@pytest.fixture
+def place(shared_dir: str) -> str:
+    """A cache that no other test has filled."""
+    return shared_dir
+
+
 def launch(sandbox: Sandbox, name: str, **how: Any) -> tuple[int, str]:
     """The status and the message of `sbx run` with this profile as the caller names it."""
     words = [sandbox.launcher, "run", "-p", name, "--", sandbox.probe, "exit", "0"]

@@ -19,6 +19,12 @@ from tests.kernel.harness import MS_REMOUNT, TICK, Sandbox, mount
 NO_PYTHON, EVIL = 99, 66
 
 
+@pytest.fixture
+def place(shared_dir: str) -> str:
+    """A cache that no other test has filled."""
+    return shared_dir
+
+
 def launch(sandbox: Sandbox, path: str, **how: Any) -> subprocess.CompletedProcess[str]:
     return sandbox.program([sandbox.launcher, "run", "-p", path], **how)
 
@@ -97,17 +103,17 @@ def test_the_owner_of_the_cache_can_put_anything_there(
 
 def test_each_way_to_name_a_profile_has_its_plan(staged: Sandbox, profile: str) -> None:
     relative = os.path.basename(profile)
-    assert not is_warm(staged, f"./{relative}")
+    assert not is_warm(staged, f"./{relative}", cwd=staged.place)
     for name in (relative, f"./{relative}"):
-        assert launch(staged, name).returncode == 0
-        assert is_warm(staged, name)
+        assert launch(staged, name, cwd=staged.place).returncode == 0
+        assert is_warm(staged, name, cwd=staged.place)
 
 
 def test_the_same_relative_name_elsewhere_is_another_profile(staged: Sandbox) -> None:
     for directory, status in (("one", 1), ("two", 2)):
         staged.write(
             f"{directory}/app.toml",
-            "schema = 1\nprofile.extends = '../base.toml'\n"
+            f"schema = 1\nprofile.extends = '{staged.place}/base.toml'\n"
             f"process.command = ['{staged.probe}', 'exit', '{status}']",
         )
     for directory, status in (("one", 1), ("two", 2), ("one", 1)):
@@ -172,7 +178,7 @@ def test_a_replaced_profile_is_compiled_anew(staged: Sandbox, profile: str) -> N
 
 
 def test_a_changed_base_is_compiled_anew(staged: Sandbox, profile: str) -> None:
-    with open(staged.path("base.toml"), "a", encoding="utf-8") as file:
+    with open(f"{staged.place}/base.toml", "a", encoding="utf-8") as file:
         file.write("[rlimits]\nnofile = 77\n")
     assert not is_warm(staged, profile)
     time.sleep(TICK)

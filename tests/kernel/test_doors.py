@@ -54,6 +54,12 @@ PROFILES = {
 }
 
 
+@pytest.fixture
+def place(shared_dir: str) -> str:
+    """A cache that no other test has filled."""
+    return shared_dir
+
+
 def state(posture: Posture) -> dict[str, Any]:
     """Everything about a payload but the numbers that are new each time."""
     found = {name: posture.raw[name] for name in SAME_RAW}

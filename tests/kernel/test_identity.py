@@ -38,7 +38,9 @@ def test_roots_payload_is_nobody_of_the_hosts(as_root: Sandbox) -> None:
 
 def test_roots_services_have_different_ids_on_the_host(as_root: Sandbox) -> None:
     assert base_of(as_root) == base_of(as_root, "[rlimits]\ncore = 0")
-    other = as_root.write("other.toml", "schema = 1\nprofile.extends = './base.toml'\n")
+    other = as_root.write(
+        "other.toml", f"schema = 1\nprofile.extends = '{as_root.place}/base.toml'\n"
+    )
     done = as_root.program(
         [as_root.launcher, "run", "-p", other, as_root.probe, "read", "/proc/self/uid_map"]
     )

@@ -161,10 +161,8 @@ def test_a_kill_at_any_moment_of_the_launch_leaves_nothing(
 def test_a_kill_while_python_compiles_leaves_nothing(
     sandbox: Sandbox, brood: tuple[str, ...]
 ) -> None:
-    arguments = [*sandbox.arguments("", ()), *brood]
+    arguments = [*sandbox.arguments("[vars]\na = ''", ()), *brood]
     arguments[2:2] = ["--set", "a=b"]  # never from the cache
-    with open(sandbox.profile(""), "a", encoding="utf-8") as file:
-        file.write("[vars]\na = ''\n")
     moments = random.Random(3)
     for _ in range(5):
         with sandbox.popen(arguments, stdout=subprocess.DEVNULL) as process:

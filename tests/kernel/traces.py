@@ -23,13 +23,14 @@ def snapshot(*directories: str) -> dict[str, State]:
 
 
 def left(sandbox: Sandbox) -> dict[int, str]:
-    """Processes whose command line names something of this test's, by their id."""
+    """Processes whose command line names something of this test's or its caller's, by their id."""
+    ours = tuple(os.fsencode(path) for path in (sandbox.directory, sandbox.place))
     found = {}
     for name in os.listdir("/proc"):
         if name.isdigit() and int(name) != os.getpid():
             with contextlib.suppress(OSError), open(f"/proc/{name}/cmdline", "rb") as file:
                 words = file.read().split(b"\0")
-                if any(word.startswith(os.fsencode(sandbox.directory)) for word in words):
+                if any(word.startswith(ours) for word in words):
                     found[int(name)] = b" ".join(words).decode()
     return found
 
