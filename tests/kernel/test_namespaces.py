@@ -25,7 +25,7 @@ SHARED = {
 }
 # The payload can tell only by the host's own /proc.
 HOSTS_PROC = "\n[[mounts]]\ntype = 'bind'\nsource = '/proc'\ntarget = '/proc'"
-IPC_CREAT, IPC_PRIVATE_KEY, IPC_RMID = 0o1000, 0x5B0C5, 0
+IPC_CREAT, IPC_RMID = 0o1000, 0
 
 
 def children_of(pid: int) -> list[int]:
@@ -86,10 +86,11 @@ def test_the_payload_sees_its_cgroup_as_the_top(sandbox: Sandbox) -> None:
 @contextlib.contextmanager
 def shared_memory() -> Iterator[int]:
     """A System V segment that every user may attach."""
-    segment = libc.shmget(IPC_PRIVATE_KEY, ctypes.c_size_t(4096), IPC_CREAT | 0o666)
+    key = 0x5B000000 | os.getpid()
+    segment = libc.shmget(key, ctypes.c_size_t(4096), IPC_CREAT | 0o666)
     assert segment >= 0
     try:
-        yield IPC_PRIVATE_KEY
+        yield key
     finally:
         libc.shmctl(segment, IPC_RMID, None)
 
