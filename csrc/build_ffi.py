@@ -27,8 +27,7 @@ struct sbx_launch {
     uint32_t terminal;
     struct sbx_timing *timing;
 };
-struct sbx_child { pid_t pid; int pidfd; int status_fd; int terminal_fd; uint32_t has_init;
-                   uint32_t started; };
+struct sbx_child { pid_t pid; int terminal_fd; ...; };
 struct sbx_exit { int32_t status; struct sbx_failure failure; };
 int sbx_start(const struct sbx_launch *launch, struct sbx_child *ret_child,
               struct sbx_failure *ret_failure);

@@ -4,6 +4,7 @@
 #include "sys.h"
 
 #include <limits.h>
+#include <linux/capability.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -80,10 +81,21 @@ static int file_is_same(const struct plan *p, const struct stamp_file *stamp) {
                nanoseconds(st.st_mtim) == stamp->mtime && nanoseconds(st.st_ctim) == stamp->ctime;
 }
 
+static uint64_t effective_capabilities(void) {
+        struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
+        struct __user_cap_data_struct sets[_LINUX_CAPABILITY_U32S_3] = { 0 };
+        return syscall(SYS_capget, &head, sets) < 0 ? 0 : sets[0].effective | (uint64_t) sets[1].effective << 32;
+}
+
+/* What root may do is told by its capabilities, not by its number. */
+static int caller_is_same(const struct stamp_host *stamp) {
+        return stamp->uid == getuid() && stamp->gid == getgid() && stamp->capabilities == effective_capabilities();
+}
+
 static int host_is_same(const struct plan *p, const struct stamp_host *stamp) {
         struct utsname name;
-        return uname(&name) == 0 && strcmp(name.release, plan_string(p, stamp->release)) == 0 &&
-               strcmp(SBX_VERSION, plan_string(p, stamp->version)) == 0 && stamp->uid == getuid() && stamp->gid == getgid();
+        return caller_is_same(stamp) && uname(&name) == 0 && strcmp(name.release, plan_string(p, stamp->release)) == 0 &&
+               strcmp(SBX_VERSION, plan_string(p, stamp->version)) == 0;
 }
 
 static int variable_is_same(const struct plan *p, const struct stamp_variable *stamp, char *const *environment) {

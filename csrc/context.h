@@ -27,6 +27,8 @@ struct context {
 
         int root_fd, staging_fd, rootfs_fd, proc_fd, ruleset_fd;
         const char *proc_path; /* where the fresh procfs is attached, or NULL */
+        int dev_fd;        /* the tmpfs of MountDev, in tree_fds as well */
+        const char *dev_path;
         int scratch_fd;    /* a tmpfs of our own that is part of the root */
         uint64_t *devices; /* of the tmpfs mounts made here */
         uint32_t device_count;
@@ -56,8 +58,7 @@ struct context {
         uint8_t *payload_stack;
         uint8_t *memory; /* one block for all that the launch needs */
         size_t memory_size, memory_used;
-        uint64_t cpus[16]; /* the caller's affinity, while everything stays on one processor */
-        int cpus_size;
+        struct sbx_cpus cpus; /* the caller's */
 
         const struct plan_record *record; /* the op at hand */
         struct sbx_failure at;            /* its stage, index and detail */
@@ -76,12 +77,12 @@ op_function prepare_create_namespaces, prepare_map_ids, prepare_overlay, prepare
         prepare_start_init, prepare_keep_descriptor;
 
 /* Sources of mounts, all before the first mount: in the supervisor where the plan says so, else in the sandbox */
-op_function open_bind_mount, open_bind_device, open_root_tree, open_overlay;
+op_function open_bind_mount, open_bind_device, open_mount_dev, open_make_device, open_root_tree, open_overlay;
 
 /* In the sandbox's first process, and behind StartInit in the payload: async-signal-safe calls only */
 op_function perform_map_ids, perform_set_ids, perform_set_groups, perform_set_death_signal, perform_mount_root,
         perform_mount_root_tree, perform_restrict_root, perform_make_directory, perform_make_symlink, perform_write_file, perform_bind_mount,
-        perform_bind_device, perform_mount_tmpfs, perform_mount_overlay, perform_create_proc, perform_set_sysctl,
+        perform_bind_device, perform_mount_dev, perform_mount_tmpfs, perform_mount_overlay, perform_create_proc, perform_set_sysctl,
         perform_attach_proc, perform_mount_devpts, perform_mask_path, perform_set_mount_attributes, perform_enter_root,
         perform_set_hostname, perform_bring_up_loopback, perform_set_rlimit, perform_set_umask,
         perform_change_directory, perform_null_stdin, perform_open_terminal, perform_new_session,
@@ -98,7 +99,8 @@ static inline const char *string_of(const struct context *c, struct plan_ref ref
         return plan_string(c->plan, ref);
 }
 
-void restore_cpus(const struct context *c);
+void restore_cpus(struct sbx_cpus *cpus);
+long wait_for_signal(const uint64_t *set, struct sbx_cpus *cpus);
 
 /* init.c */
 void run_init(struct context *c, pid_t payload) __attribute__((noreturn));

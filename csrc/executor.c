@@ -26,6 +26,8 @@ static const struct {
         [PLAN_WriteFile] = { .perform = perform_write_file },
         [PLAN_BindMount] = { .open = open_bind_mount, .perform = perform_bind_mount },
         [PLAN_BindDevice] = { .open = open_bind_device, .perform = perform_bind_device },
+        [PLAN_MountDev] = { .open = open_mount_dev, .perform = perform_mount_dev },
+        [PLAN_MakeDevice] = { .open = open_make_device },
         [PLAN_MountTmpfs] = { .perform = perform_mount_tmpfs },
         [PLAN_MountOverlay] = { .prepare = prepare_overlay, .open = open_overlay, .perform = perform_mount_overlay },
         [PLAN_CreateProc] = { .perform = perform_create_proc },
@@ -75,22 +77,34 @@ void mark(const struct context *c, uint32_t stage, uint32_t op) {
 }
 
 /* A launch is a chain of hand-overs: supervisor, first process, payload.  On one processor each is a switch between
- * tasks; to another one it is an interrupt, a wake-up and a cold cache, and a queue where there is load.  Everybody
- * goes back to the caller's affinity before work begins. */
+ * tasks; to another one it is an interrupt, a wake-up and a cold cache, and a queue where there is load.  The payload
+ * goes back to the caller's affinity before it begins, those who wait for it a little later. */
 static void stay_on_this_cpu(struct context *c) {
         uint64_t one[16] = { 0 };
         unsigned cpu = 0;
-        int size = CALL(SYS_sched_getaffinity, 0, sizeof c->cpus, c->cpus);
+        int size = CALL(SYS_sched_getaffinity, 0, sizeof c->cpus.mask, c->cpus.mask);
         if (size <= 0 || CALL(SYS_getcpu, &cpu, NULL, NULL) < 0 || cpu >= 64 * 16)
                 return;
         one[cpu / 64] = 1ull << (cpu % 64);
         if (CALL(SYS_sched_setaffinity, 0, size, one) >= 0)
-                c->cpus_size = size;
+                c->cpus.size = size;
 }
 
-void restore_cpus(const struct context *c) {
-        if (c->cpus_size > 0)
-                syscall(SYS_sched_setaffinity, 0, c->cpus_size, c->cpus);
+void restore_cpus(struct sbx_cpus *cpus) {
+        if (cpus->size > 0)
+                syscall(SYS_sched_setaffinity, 0, cpus->size, cpus->mask);
+        cpus->size = 0;
+}
+
+/* A short program ends where it began: who waits for one stays on its processor for so long. */
+#define SHORT_NS 50000000
+
+long wait_for_signal(const uint64_t *set, struct sbx_cpus *cpus) {
+        struct timespec brief = { .tv_nsec = SHORT_NS };
+        long sig = syscall(SYS_rt_sigtimedwait, set, NULL, cpus->size > 0 ? &brief : NULL, sizeof *set);
+        if (sig < 0 && errno == EAGAIN)
+                restore_cpus(cpus);
+        return sig;
 }
 
 void report_and_exit(struct context *c, int error) {
@@ -198,7 +212,7 @@ static void first_process(struct context *c) {
                 error = for_each_op(c, 1);
         if (error >= 0 && !c->has_init) {
                 unblock_signals();
-                restore_cpus(c);
+                restore_cpus(&c->cpus);
         }
         if (error >= 0)
                 error = run_ops(c, plan_first_op(c->plan), 0);
@@ -214,9 +228,10 @@ int prepare_start_init(struct context *c, const void *payload) {
 
 static int payload_process(void *argument) {
         struct context *c = argument;
+        struct sbx_cpus cpus = c->cpus; /* the init shares this memory and waits yet */
         c->at.stage = STAGE_PAYLOAD;
         unblock_signals();
-        restore_cpus(c);
+        restore_cpus(&cpus);
         int error = run_ops(c, plan_next(c->record), c->at.op + 1);
         report_and_exit(c, error);
 }
@@ -229,7 +244,6 @@ int perform_start_init(struct context *c, const void *payload) {
                 return -errno;
         if (c->at.error != 0 || c->record->kind != PLAN_Execute) /* it has said why, or was killed on its way */
                 _exit(125);
-        restore_cpus(c);
         run_init(c, pid);
 }
 
@@ -247,8 +261,6 @@ static void release(struct context *c) {
         close_fd(&c->status_reader);
         close_fd(&c->go_reader);
         close_fd(&c->go_writer);
-        if (c->memory != NULL)
-                munmap(c->memory, c->memory_size);
 }
 
 static int make_channels(struct context *c) {
@@ -361,12 +373,12 @@ int sbx_start(const struct sbx_launch *launch, struct sbx_child *ret_child, stru
                 .rootfs_fd = -1,
                 .proc_fd = -1,
                 .ruleset_fd = -1,
+                .dev_fd = -1,
                 .scratch_fd = -1,
                 .parent.fd = -1,
                 .source.fd = -1,
                 .covers = { { { .fd = -1 }, { .fd = -1 } }, { { .fd = -1 }, { .fd = -1 } } },
         };
-        int pidfd = -1;
         pid_t pid = -1;
 
         mark(&c, 0, MOMENT_START);
@@ -375,8 +387,7 @@ int sbx_start(const struct sbx_launch *launch, struct sbx_child *ret_child, stru
         mark(&c, 0, MOMENT_PREPARED);
         if (error >= 0) {
                 struct clone_arguments args = {
-                        .flags = c.clone_flags | CLONE_PIDFD,
-                        .pidfd = (uint64_t) (uintptr_t) &pidfd,
+                        .flags = c.clone_flags,
                         .exit_signal = SIGCHLD,
                 };
                 c.at = (struct sbx_failure) { .stage = STAGE_CLONE, .op = index_of_kind(c.plan, PLAN_CreateNamespaces) };
@@ -397,12 +408,19 @@ int sbx_start(const struct sbx_launch *launch, struct sbx_child *ret_child, stru
         if (error < 0) {
                 c.at.error = -error;
                 *ret_failure = c.at;
-                close_fd(&pidfd);
-        } else {
+        } else
                 mark(&c, 0, MOMENT_MAPPED);
-                *ret_child = (struct sbx_child) { .pid = pid, .pidfd = pidfd, .status_fd = take_fd(&c.status_reader), .terminal_fd = -1, .has_init = (uint32_t) c.has_init };
-        }
-        restore_cpus(&c);
+        *ret_child = (struct sbx_child) {
+                .pid = pid,
+                .status_fd = error < 0 ? -1 : take_fd(&c.status_reader),
+                .terminal_fd = -1,
+                .has_init = (uint32_t) c.has_init,
+                .memory = c.memory,
+                .memory_size = c.memory_size,
+                .cpus = c.cpus,
+        };
         release(&c);
+        if (error < 0)
+                sbx_release(ret_child);
         return error < 0 ? error : 0;
 }

@@ -52,13 +52,22 @@ struct sbx_launch {
         struct sbx_timing *timing; /* NULL: none is taken */
 };
 
+/* An affinity, while its owner stays on one processor; size 0: it doesn't. */
+struct sbx_cpus {
+        uint64_t mask[16];
+        int size;
+};
+
+/* Its pid can't become another process's before it is reaped. */
 struct sbx_child {
         pid_t pid;
-        int pidfd;
         int status_fd;   /* the sandbox's reports */
         int terminal_fd; /* master side, or -1 */
         uint32_t has_init;
         uint32_t started; /* the program, as the init has told */
+        void *memory;     /* that the launch was prepared in */
+        size_t memory_size;
+        struct sbx_cpus cpus; /* the caller's, which waits on the processor of the launch */
 };
 
 struct sbx_exit {
@@ -66,7 +75,8 @@ struct sbx_exit {
         struct sbx_failure failure;
 };
 
-/* Starts the sandbox; returns once it is cloned and mapped.  All signals that the supervisor forwards must be
+/* Starts the sandbox; returns once it is cloned and mapped, the caller still on one processor: sbx_await_exec,
+ * sbx_supervise and sbx_release give it its own affinity back.  All signals that the supervisor forwards must be
  * blocked by the caller (sbx_block_signals).  0, or -errno with *ret_failure filled in and nothing left behind. */
 int sbx_start(const struct sbx_launch *launch, struct sbx_child *ret_child, struct sbx_failure *ret_failure);
 

@@ -34,7 +34,7 @@ void run_init(struct context *c, pid_t payload) {
         close_others(c->status_fd);
         for (;;) {
                 reap(c, payload);
-                long sig = syscall(SYS_rt_sigtimedwait, &all, NULL, NULL, sizeof all);
+                long sig = wait_for_signal(&all, &c->cpus);
                 if (sig > 0 && sig != SIGCHLD)
                         kill(payload, (int) sig);
         }

@@ -239,6 +239,8 @@ static int run(const struct cached_plan *p, const struct request *request, char 
                 r = sbx_supervise(&launch, &child, &end);
                 if (r >= 0)
                         failure = end.failure;
+                if (r >= 0 && failure.stage == 0 && !request->timing)
+                        return exit_code(end.status); /* what is held goes with the process */
                 sbx_release(&child);
         }
         sbx_restore_signals(mask);

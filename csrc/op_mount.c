@@ -133,6 +133,36 @@ int perform_bind_device(struct context *c, const void *payload) {
         return attach_at(c, tree, string_of(c, op->target), 0, 1);
 }
 
+/* A file system that belongs to the supervisor's user namespace can hold device nodes; one of the sandbox's own
+ * can't, and takes a mount for each. */
+int open_mount_dev(struct context *c, const void *payload) {
+        const struct op_mount_dev *op = payload;
+        c->dev_fd = new_tmpfs(c, op->size, 0, 0755, ATTR_NOSUID | ATTR_NOEXEC, op->uid, op->gid);
+        c->dev_path = string_of(c, op->target);
+        return keep_tree(c, c->dev_fd, 0);
+}
+
+int open_make_device(struct context *c, const void *payload) {
+        const struct op_make_device *op = payload;
+        const char *path = string_of(c, op->path);
+        size_t n = c->dev_path ? strlen(c->dev_path) : 0;
+        if (n == 0 || strncmp(path, c->dev_path, n) != 0 || path[n] != '/')
+                return -EINVAL;
+        path += n + 1;
+        if (mknodat(c->dev_fd, path, S_IFCHR | 0666, makedev(op->major, op->minor)) < 0)
+                return -errno;
+        return fchmodat(c->dev_fd, path, 0666, 0) < 0 ? -errno : 0; /* whatever the caller's mask is */
+}
+
+int perform_mount_dev(struct context *c, const void *payload) {
+        const struct op_mount_dev *op = payload;
+        cleanup_fd int fd = c->tree_fds[c->at.op];
+        int r = attach_at(c, fd, string_of(c, op->target), 1, 1);
+        if (r >= 0 && c->scratch_fd < 0)
+                c->scratch_fd = take_fd(&fd);
+        return r;
+}
+
 int perform_mount_root(struct context *c, const void *payload) {
         const struct op_mount_root *op = payload;
         int fd = new_tmpfs(c, op->size, op->inodes, 0755, ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC, 0, 0);

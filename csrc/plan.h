@@ -13,7 +13,7 @@
 #include <stdint.h>
 
 #define PLAN_MAGIC "SBXPLAN"
-#define PLAN_VERSION 1u
+#define PLAN_VERSION 2u
 #define PLAN_MAX_SIZE (4u << 20)
 #define PLAN_MAX_OPS 8192u
 #define PLAN_MAX_STAMPS 1024u
@@ -104,13 +104,15 @@ struct plan_record {
         OP(45, SkipFeature, "su") /* for people: what is not enforced, and whether to say so */                           \
         OP(46, LimitCapabilities, "u")                                                                                 \
         OP(47, RestrictRoot, "u")                                                                                      \
-        OP(48, NewKeyring, "")
+        OP(48, NewKeyring, "")                                                                                         \
+        OP(49, MountDev, "suuu")                                                                                       \
+        OP(50, MakeDevice, "suu")
 
 enum plan_kind {
 #define OP(number, name, layout) PLAN_##name = number,
         PLAN_OPS(OP)
 #undef OP
-                PLAN_KIND_COUNT = 49
+                PLAN_KIND_COUNT = 51
 };
 
 /* MapIds: who writes the maps. What stands before it in a plan runs meanwhile, with ids that aren't mapped yet. */
@@ -147,6 +149,9 @@ struct op_write_file { struct plan_ref path; uint64_t mode; struct plan_ref cont
 /* uid, gid: what the source's owner becomes (ids of the supervisor's user namespace), for BIND_IDMAP_OWNER */
 struct op_bind_mount { struct plan_ref source, target; uint64_t attributes, flags, uid, gid; };
 struct op_bind_device { struct plan_ref source, target; uint64_t major, minor; };
+/* uid, gid: of its top directory, as numbered outside */
+struct op_mount_dev { struct plan_ref target; uint64_t size, uid, gid; };
+struct op_make_device { struct plan_ref path; uint64_t major, minor; };
 /* uid, gid: of its top directory, as numbered inside */
 struct op_mount_tmpfs { struct plan_ref target; uint64_t size, inodes, mode, attributes, uid, gid; };
 /* upper empty: on a tmpfs of size bytes */
@@ -166,13 +171,13 @@ struct op_execute { struct plan_ref argv; };
 #define PLAN_STAMPS(STAMP)                                                                                             \
         STAMP(1, File, "suuuuuuu") /* path, follow, exists, dev, inode, size, mtime ns, ctime ns */                    \
         STAMP(2, Variable, "sus")  /* name, set, value */                                                              \
-        STAMP(3, Host, "ssuu")     /* kernel release, sbx version, uid, gid */                                            \
+        STAMP(3, Host, "ssuuu")    /* kernel release, sbx version, uid, gid, effective capabilities */                      \
         STAMP(4, Cwd, "s")                                                                                             \
         STAMP(5, Name, "s")        /* the profile as the command line names it: the cache's key */
 
 struct stamp_file { struct plan_ref path; uint64_t follow, exists, device, inode, size, mtime, ctime; };
 struct stamp_variable { struct plan_ref name; uint64_t set; struct plan_ref value; };
-struct stamp_host { struct plan_ref release, version; uint64_t uid, gid; };
+struct stamp_host { struct plan_ref release, version; uint64_t uid, gid, capabilities; };
 struct stamp_cwd { struct plan_ref path; };
 struct stamp_name { struct plan_ref key; };
 

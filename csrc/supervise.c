@@ -3,6 +3,7 @@
 #include "sys.h"
 
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 
@@ -22,16 +23,19 @@ int sbx_restore_signals(uint64_t old) {
 }
 
 void sbx_release(struct sbx_child *child) {
-        close_fd(&child->pidfd);
         close_fd(&child->status_fd);
         close_fd(&child->terminal_fd);
+        restore_cpus(&child->cpus);
+        if (child->memory != NULL)
+                munmap(child->memory, child->memory_size);
+        child->memory = NULL;
 }
 
 static int wait_for_end(struct sbx_child *child, int *ret_status, int flags) {
         siginfo_t info = { 0 };
         int r;
         do
-                r = waitid(WAIT_PIDFD, (id_t) child->pidfd, &info, WEXITED | __WALL | flags) < 0 ? -errno : 0;
+                r = waitid(P_PID, (id_t) child->pid, &info, WEXITED | __WALL | flags) < 0 ? -errno : 0;
         while (r == -EINTR);
         if (r < 0)
                 return r;
@@ -92,7 +96,7 @@ static void mark_moment(const struct sbx_launch *launch, uint32_t moment) {
         mark(&c, 0, moment);
 }
 
-int sbx_await_exec(const struct sbx_launch *launch, struct sbx_child *child, struct sbx_failure *ret_failure) {
+static int await_exec(struct sbx_child *child, struct sbx_failure *ret_failure) {
         struct report report;
         int r, status;
         while ((r = receive(child, &report)) > 0) {
@@ -106,13 +110,19 @@ int sbx_await_exec(const struct sbx_launch *launch, struct sbx_child *child, str
                         return -report.failure.error;
                 }
         }
-        (void) launch;
         /* Without an init the end of the channel is the program's start. */
         if (r >= 0 && !child->has_init)
                 return 0;
         *ret_failure = ended_early;
         wait_for_end(child, &status, 0);
         return r < 0 ? r : -ECANCELED;
+}
+
+int sbx_await_exec(const struct sbx_launch *launch, struct sbx_child *child, struct sbx_failure *ret_failure) {
+        (void) launch;
+        int r = await_exec(child, ret_failure);
+        restore_cpus(&child->cpus);
+        return r;
 }
 
 int sbx_reap(const struct sbx_launch *launch, struct sbx_child *child, struct sbx_exit *ret_exit) {
@@ -131,8 +141,8 @@ int sbx_supervise(const struct sbx_launch *launch, struct sbx_child *child, stru
                 int r = sbx_reap(launch, child, ret_exit);
                 if (r != -EAGAIN)
                         return r;
-                long sig = syscall(SYS_rt_sigtimedwait, &set, NULL, NULL, sizeof set);
+                long sig = wait_for_signal(&set, &child->cpus);
                 if (sig > 0 && sig != SIGCHLD)
-                        sys_pidfd_send_signal(child->pidfd, (int) sig);
+                        kill(child->pid, (int) sig);
         }
 }

@@ -19,10 +19,6 @@
 #ifndef CLONE_NEWCGROUP
 #define CLONE_NEWCGROUP 0x02000000
 #endif
-#ifndef CLONE_PIDFD
-#define CLONE_PIDFD 0x00001000
-#endif
-#define WAIT_PIDFD ((idtype_t) 3) /* P_PIDFD; an enumerator in some libcs, missing in others */
 
 #ifndef AT_RECURSIVE
 #define AT_RECURSIVE 0x8000
@@ -77,9 +73,6 @@ struct landlock_port {
 #define SYS_fsconfig 431
 #define SYS_fsmount 432
 #endif
-#ifndef SYS_pidfd_send_signal
-#define SYS_pidfd_send_signal 424
-#endif
 #ifndef SYS_clone3
 #define SYS_clone3 435
 #endif
@@ -123,9 +116,6 @@ static inline int sys_clone_tree(int fd, int recursive) {
 static inline int sys_mount_setattr(int fd, int recursive, const struct mount_attributes *attributes) {
         return CALL(SYS_mount_setattr, fd, "", (unsigned) (AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0)), attributes,
                     sizeof *attributes);
-}
-static inline int sys_pidfd_send_signal(int pidfd, int sig) {
-        return CALL(SYS_pidfd_send_signal, pidfd, sig, NULL, 0);
 }
 static inline int sys_close_range(unsigned first, unsigned last, unsigned flags) {
         return CALL(SYS_close_range, first, last, flags);

@@ -125,6 +125,7 @@ class Host:
     seccomp_filtered: bool
     """The caller runs under a system call filter already."""
     first_user_namespace: bool
+    """The caller's ids and capabilities are the machine's own."""
 
     namespaces: frozenset[str]
     """Kinds that the kernel has, by their names in /proc/self/ns."""
@@ -165,6 +166,16 @@ class Host:
 
     stamps: tuple[str, ...]
     """Paths whose change makes this data out of date, whether they exist or not."""
+
+    @property
+    def capability_mask(self) -> int:
+        """The effective set as the kernel counts it."""
+        return sum(1 << _capability_number(name) for name in self.capabilities)
+
+    @property
+    def device_nodes(self) -> bool:
+        """The caller may make device nodes on a file system of its own."""
+        return self.privileged and "CAP_MKNOD" in self.capabilities
 
     @property
     def privileged(self) -> bool:
@@ -267,6 +278,10 @@ def capability_names(mask: int) -> frozenset[str]:
         for bit in range(mask.bit_length())
         if mask >> bit & 1
     )
+
+
+def _capability_number(name: str) -> int:
+    return CAPABILITY_NAMES.index(name) if name in CAPABILITY_NAMES else int(name[4:])
 
 
 def parse_id_ranges(lines: Iterable[str], name: str, uid: int) -> Iterator[IdRange]:

@@ -90,8 +90,6 @@ def store(
 
 def stamped(plan: Plan, started_ns: int) -> Plan:
     """The plan with the state of every file that it depends on."""
-    if plan.not_kept:
-        raise _NotKeptError(plan.not_kept)
     watched = [*plan.watched, *(Watched(path, follow=True) for path in _own_files())]
     stamps = [*plan.stamps, *(_stamp(item) for item in watched)]
     for stamp in stamps:

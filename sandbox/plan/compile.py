@@ -87,18 +87,7 @@ def compile(resolved: ResolvedProfile, host: Host) -> Plan:  # noqa: A001 - the 
         stamps=tuple(_stamps(inputs)),
         watched=tuple(sorted(inputs.watched)),
         not_enforced=skipped,
-        not_kept="" if _is_usual(host) else "the caller's capabilities are unusual for its user",
     )
-
-
-def _is_usual(host: Host) -> bool:
-    """Whether the uid alone tells what the caller may do.
-
-    Root without its capabilities gets a map that full root must not be given: its own id.
-    """
-    if host.uid != 0:
-        return not host.capabilities
-    return host.privileged and {"CAP_SETUID", "CAP_SETGID"} <= host.capabilities
 
 
 def _steps(inputs: Inputs) -> Iterator[Step]:
@@ -288,7 +277,13 @@ def _flags(inputs: Inputs, steps: list[Step]) -> int:
 def _stamps(inputs: Inputs) -> Iterator[Record]:
     """What the plan was made from, as far as it was read with the profile."""
     resolved, host = inputs.resolved, inputs.host
-    yield HostStamp(release=host.release, version=__version__, uid=host.uid, gid=host.gid)
+    yield HostStamp(
+        release=host.release,
+        version=__version__,
+        uid=host.uid,
+        gid=host.gid,
+        capabilities=host.capability_mask,
+    )
     for path, state in zip(resolved.files, resolved.stamps, strict=True):
         yield FileStamp(
             path=path,

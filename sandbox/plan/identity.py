@@ -51,6 +51,13 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     starts_as_root: bool = False
     """The first process isn't in the map and becomes root inside before anything else."""
 
+    def root_outside(self) -> tuple[int, int]:
+        """The outer ids of user 0 and group 0 inside, or of the only ones that are mapped."""
+        if self.maps is None:
+            return 0, 0
+        uid, gid = (ids.outside(0) for ids in self.maps)
+        return self.outer_uid if uid is None else uid, self.outer_gid if gid is None else gid
+
     def map_steps(self) -> list[Step]:
         if self.maps is None:
             return []

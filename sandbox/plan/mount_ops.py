@@ -129,6 +129,34 @@ class BindDevice(Op, frozen=True, kw_only=True):
         return f"device {self.target} is {self.source} of the host (character device, {number})"
 
 
+class MountDev(Op, frozen=True, kw_only=True):
+    """A tmpfs of `size` bytes that can hold device nodes: only the machine's root can make one.
+
+    `uid` and `gid` own its top directory, by their numbers outside.
+    """
+
+    KIND = 49
+    target: str
+    size: int
+    uid: int
+    gid: int
+
+    def describe(self) -> str:
+        return f"{self.target} is for device nodes, at most {size_words(self.size)}"
+
+
+class MakeDevice(Op, frozen=True, kw_only=True):
+    """A character device node on the `MountDev` before it, open to everyone."""
+
+    KIND = 50
+    path: str
+    major: int
+    minor: int
+
+    def describe(self) -> str:
+        return f"device {self.path} (character device, {self.major}:{self.minor})"
+
+
 class MountTmpfs(Op, frozen=True, kw_only=True):
     """An empty tmpfs of at most `size` bytes and `inodes` files (0: the kernel's default).
 

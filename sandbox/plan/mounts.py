@@ -15,9 +15,11 @@ from sandbox.plan.ops import (
     BindMount,
     CreateProc,
     EnterRoot,
+    MakeDevice,
     MakeSymlink,
     Mask,
     MaskPath,
+    MountDev,
     MountDevpts,
     MountOverlay,
     MountRoot,
@@ -207,20 +209,35 @@ class _Assembly:
                 yield MakeSymlink(path=path, target=node.target)
             case Kind.FILE:
                 yield WriteFile(path=path, mode=0o644, content=node.content)
-            case Kind.DEV if self.tree.root is not None:
-                # The tree's own /dev can't take new nodes.
-                attributes = ALWAYS | Attr.NOEXEC
-                yield MountTmpfs(
-                    target=path, size=DEV_SIZE, inodes=0, mode=0o755, attributes=attributes
-                )
-                self.seals.append(Step(SetMountAttributes(path=path, attributes=SEALED)))
+            case Kind.DEV:
+                yield from self._dev(path)
             case Kind.NODE:
-                major, minor = _DEVICES.get(node.target, (ANY_DEVICE, ANY_DEVICE))
-                yield BindDevice(source=node.target, target=path, major=major, minor=minor)
+                yield self._device(node)
             case Kind.PTS:
                 yield MountDevpts(target=path)
             case _:  # SHOWN needs nothing, PROC comes at the end
                 pass
+
+    def _dev(self, path: str) -> Iterator[Op]:
+        attributes = SEALED
+        if self.inputs.host.device_nodes:
+            attributes &= ~Attr.NODEV
+            uid, gid = self.identity.root_outside()
+            yield MountDev(target=path, size=DEV_SIZE, uid=uid, gid=gid)
+        elif self.tree.root is not None:
+            # The tree's own /dev can't take new nodes.
+            writable = ALWAYS | Attr.NOEXEC
+            yield MountTmpfs(target=path, size=DEV_SIZE, inodes=0, mode=0o755, attributes=writable)
+        else:
+            return
+        self.seals.append(Step(SetMountAttributes(path=path, attributes=attributes)))
+
+    def _device(self, node: Node) -> Op:
+        usual = _DEVICES.get(node.target)
+        if usual and self.inputs.host.device_nodes and self.profile.devices.dev == "private":
+            return MakeDevice(path=node.path, major=usual[0], minor=usual[1])
+        major, minor = usual or (ANY_DEVICE, ANY_DEVICE)
+        return BindDevice(source=node.target, target=node.path, major=major, minor=minor)
 
     def _cover(self, node: Node) -> MaskPath:
         if self._is_passage(node):

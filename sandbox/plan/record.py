@@ -66,13 +66,17 @@ class VariableStamp(Record, frozen=True, kw_only=True):
 
 
 class HostStamp(Record, frozen=True, kw_only=True):
-    """The kernel, the sbx and the user that a plan was made for."""
+    """The kernel, the sbx and the caller that a plan was made for.
+
+    `capabilities` is the effective set as a mask.
+    """
 
     KIND = 3
     release: str
     version: str
     uid: int
     gid: int
+    capabilities: int
 
 
 class CwdStamp(Record, frozen=True, kw_only=True):
@@ -114,8 +118,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """All that the executor needs to start one sandbox. Made by `compile`, written by `codec`.
 
     `origins` tells for each op the statement it stems from. `watched` are files that are not yet
-    in `stamps`; only the cache reads their state. `not_kept` says why the next launch may not take
-    this plan although all stamps are the same.
+    in `stamps`; only the cache reads their state.
     """
 
     ops: tuple[Op, ...]
@@ -124,4 +127,3 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     stamps: tuple[Record, ...] = ()
     watched: tuple[Watched, ...] = ()
     not_enforced: tuple[str, ...] = ()
-    not_kept: str = ""

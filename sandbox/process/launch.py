@@ -38,16 +38,13 @@ class Child:
         self._launch = launch
         self._child = child
         self._kept = kept
+        self.pidfd = os.pidfd_open(self.pid)
+        """Readable when the sandbox has ended."""
 
     @property
     def pid(self) -> int:
         """The first process's id, as the supervisor sees it."""
         return int(self._child.pid)
-
-    @property
-    def pidfd(self) -> int:
-        """Readable when the sandbox has ended."""
-        return int(self._child.pidfd)
 
     @property
     def terminal(self) -> int:
@@ -71,6 +68,7 @@ class Child:
         return int(end.status)
 
     def close(self) -> None:
+        os.close(self.pidfd)
         lib.sbx_release(self._child)
 
 

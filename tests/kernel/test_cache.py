@@ -225,6 +225,7 @@ def test_a_plan_for_another_host_sbx_or_user_is_not_used(
         {"version": "0.0.0"},
         {"uid": 4321},
         {"gid": 4321},
+        {"capabilities": 1 << 40},
     )
     for change in others:
         keep(**change)

@@ -49,6 +49,12 @@ def test_the_nodes_do_what_they_are_for(sandbox: Sandbox) -> None:
     assert found == ["ok", "ok", "ENOSPC", "ok", "ok", "ENXIO"]
 
 
+def test_the_nodes_are_open_to_everyone_whatever_the_callers_mask_is(sandbox: Sandbox) -> None:
+    tries = [("stat", f"/dev/{name}") for name in NODES]
+    states = sandbox.attempts("", *tries, before=lambda: os.umask(0o077) and None)
+    assert {answer.value.split()[2] for answer in states} == {"20666"}
+
+
 def test_the_nodes_cannot_be_changed(sandbox: Sandbox) -> None:
     tries = [
         ("chmod", "/dev/null", "0777"),

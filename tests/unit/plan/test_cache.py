@@ -5,15 +5,13 @@ import os
 import stat
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 
 import msgspec
 import pytest
 
-from sandbox.host import Host
 from sandbox.plan import cache, codec
 from sandbox.plan.record import FileStamp, Plan, PlanFlag, Watched
-from tests.plans import ROOT, USER, compiled
+from tests.plans import compiled
 
 
 @pytest.fixture
@@ -97,24 +95,6 @@ def test_a_plan_is_not_kept_while_its_files_change(
     assert not os.path.exists(f"{environ['XDG_CACHE_HOME']}/sbx")
     later = now + 2 * cache.TICK_NS
     assert cache.store(plan, started_ns=later, **args) == ""  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("host", "usual"),
-    (
-        (ROOT, True),
-        (USER, True),
-        (replace(ROOT, capabilities=ROOT.capabilities - {"CAP_SYS_RESOURCE"}), True),
-        (replace(ROOT, capabilities=frozenset()), False),
-        (replace(ROOT, first_user_namespace=False), False),
-        (replace(USER, capabilities=frozenset({"CAP_SYS_ADMIN"})), False),
-    ),
-)
-def test_a_plan_for_capabilities_that_the_uid_does_not_tell_is_not_kept(
-    environ: dict[str, str], host: Host, usual: bool
-) -> None:
-    """Its stamps know the uid alone: full root would get what root without capabilities got."""
-    assert (store(compiled(host), environ) == "") is usual
 
 
 @pytest.mark.parametrize(

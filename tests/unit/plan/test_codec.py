@@ -166,7 +166,7 @@ def test_bytes_that_are_no_utf_8_survive() -> None:
 def test_a_plan_of_another_version_is_named_as_such() -> None:
     data = bytearray(codec.encode(plan_of()))
     data[8] += 1
-    with pytest.raises(codec.BadPlanError, match="format 2"):
+    with pytest.raises(codec.BadPlanError, match="format 3"):
         codec.decode(bytes(data))
 
 
@@ -181,6 +181,6 @@ def test_too_many_parts_or_bytes_are_refused() -> None:
         codec.encode(plan_of(*[Execute(argv=())] * (codec.MAX_OPS + 1)))
     with pytest.raises(codec.BadPlanError):
         codec.encode(plan_of(Execute(argv=("a" * codec.MAX_SIZE,))))
-    stamp: Record = HostStamp(release="", version="", uid=0, gid=0)
+    stamp: Record = HostStamp(release="", version="", uid=0, gid=0, capabilities=0)
     with pytest.raises(codec.BadPlanError):
         codec.encode(msgspec.structs.replace(plan_of(), stamps=(stamp,) * (codec.MAX_STAMPS + 1)))

@@ -346,7 +346,7 @@ def test_the_stamps_say_what_the_plan_was_made_from() -> None:
     )
     plan = compile_plan(resolved, USER)
     assert plan.stamps == (
-        HostStamp(release="6.18.0", version=__version__, uid=1234, gid=1235),
+        HostStamp(release="6.18.0", version=__version__, uid=1234, gid=1235, capabilities=0),
         FileStamp(path=FILE, follow=1, exists=1, device=1, inode=2, size=3, mtime_ns=4, ctime_ns=5),
         VariableStamp(name="NONE", is_set=0, value=""),
         VariableStamp(name="PORT", is_set=1, value="80"),
