@@ -10,7 +10,10 @@ from benchmarks.common import BenchmarkError, Figure, Subject
 from benchmarks.peers import peers
 
 WORKERS: Final = 2
-NAMES: Final = ("nothing", "floor", "sbx", "bubblewrap", "minijail0", "nsjail")
+NAMES: Final = (
+    *("nothing", "floor", "floor, with filter, capabilities and init"),
+    *("sbx", "bubblewrap", "minijail0", "nsjail"),
+)
 
 
 def measure(sbx: str | None, rounds: int, milliseconds: int) -> dict[str, Any]:

@@ -31,7 +31,7 @@ STAGES: Final = {
         ),
         *("MountTmpfs", "MountOverlay", "MaskPath", "SetMountAttributes"),
     },
-    "/dev": {"BindDevice", "MountDevpts"},
+    "/dev": {"MountDev", "MakeDevice", "BindDevice", "MountDevpts"},
     "/proc": {"CreateProc", "SetSysctl", "AttachProc"},
     "enter the root": {"EnterRoot"},
     "Landlock": {"CreateLandlockRuleset", "AllowPath", "AllowPort", "RestrictSelf"},
