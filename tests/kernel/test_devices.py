@@ -2,11 +2,14 @@
 
 import os
 import pty
+from typing import Any, Final
 
 import pytest
 
-from tests.kernel.harness import Sandbox, mount, outcomes
+from tests.kernel.harness import Sandbox, checked, libc, mount, outcomes
 
+PR_CAPBSET_DROP: Final = 24
+CAP_MKNOD: Final = 27
 NODES = {
     "full": "1:7",
     "null": "1:3",
@@ -53,6 +56,20 @@ def test_the_nodes_are_open_to_everyone_whatever_the_callers_mask_is(sandbox: Sa
     tries = [("stat", f"/dev/{name}") for name in NODES]
     states = sandbox.attempts("", *tries, before=lambda: os.umask(0o077) and None)
     assert {answer.value.split()[2] for answer in states} == {"20666"}
+
+
+def test_root_that_may_make_no_nodes_gets_the_hosts_with_every_plan(as_root: Sandbox) -> None:
+    """As in a unit with PrivateDevices=yes; full root's plan, kept before, is not taken."""
+
+    def without_mknod() -> None:
+        checked(libc.prctl(PR_CAPBSET_DROP, CAP_MKNOD, 0, 0, 0))
+
+    def mounted(**how: Any) -> bool:
+        return any(m.point == "/dev/null" for m in as_root.dump("", **how).mounts)
+
+    assert not mounted()
+    assert mounted(before=without_mknod)
+    assert not mounted()
 
 
 def test_the_nodes_cannot_be_changed(sandbox: Sandbox) -> None:
