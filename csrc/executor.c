@@ -410,7 +410,7 @@ int sbx_start(const struct sbx_launch *launch, struct sbx_child *ret_child, stru
                 *ret_failure = c.at;
         } else
                 mark(&c, 0, MOMENT_MAPPED);
-        *ret_child = (struct sbx_child) {
+        struct sbx_child child = {
                 .pid = pid,
                 .status_fd = error < 0 ? -1 : take_fd(&c.status_reader),
                 .terminal_fd = -1,
@@ -421,6 +421,8 @@ int sbx_start(const struct sbx_launch *launch, struct sbx_child *ret_child, stru
         };
         release(&c);
         if (error < 0)
-                sbx_release(ret_child);
+                sbx_release(&child);
+        else
+                *ret_child = child;
         return error < 0 ? error : 0;
 }
