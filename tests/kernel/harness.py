@@ -263,6 +263,36 @@ class Sandbox:
             how.setdefault(stream, subprocess.PIPE)
         return self.popen(self.arguments(text, words, options), **how)
 
+    # ---- Shipped profiles ----
+
+    def shipped_arguments(
+        self, profile: str, *words: str, variables: Mapping[str, str] | None = None
+    ) -> list[str]:
+        """The command line that runs `words`, or the profile's own command, in a shipped profile."""
+        sets = [word for pair in (variables or {}).items() for word in ("--set", "=".join(pair))]
+        return [
+            self.launcher,
+            "run",
+            "--profile",
+            profile,
+            *sets,
+            *(["--", *words] if words else []),
+        ]
+
+    def shipped(
+        self, profile: str, *words: str, variables: Mapping[str, str] | None = None, **how: Any
+    ) -> subprocess.CompletedProcess[str]:
+        """Runs a command in a shipped profile, or one of the test's own by its path, to its end."""
+        return self.program(self.shipped_arguments(profile, *words, variables=variables), **how)
+
+    def start_shipped(
+        self, profile: str, *words: str, variables: Mapping[str, str] | None = None, **how: Any
+    ) -> Running:
+        """The same in the background, with pipes for the standard streams."""
+        for stream in ("stdin", "stdout", "stderr"):
+            how.setdefault(stream, subprocess.PIPE)
+        return self.popen(self.shipped_arguments(profile, *words, variables=variables), **how)
+
     # ---- Plans ----
 
     def plan_file(self, text: str) -> str:
