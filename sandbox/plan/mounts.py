@@ -283,11 +283,13 @@ class _Assembly:
     def _can_idmap(self, node: Node) -> bool:
         if self.inputs.host.idmapped_mounts:
             return True
+        if self.identity.outer_uid == self.inputs.host.uid:
+            return False  # the caller's files are the payload's as they are
         self.inputs.lacks_optional(
             "mounts.idmap",
             (*node.origin, "idmap"),
             "an id-mapped mount needs Linux 5.12 and root",
-            "run sbx as root; a normal user's own files need no idmap, they keep their owner",
+            'run sbx as root, or leave the payload the caller\'s own id (identity.map = "self")',
         )
         return False
 

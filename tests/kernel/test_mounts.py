@@ -136,14 +136,13 @@ def test_idmap_shows_others_files_as_nobodys(as_root: Sandbox) -> None:
     assert (read.outcome, taken.outcome) == ("EACCES", "EPERM")
 
 
-def test_idmap_is_refused_to_a_user_unless_it_is_optional(as_user: Sandbox) -> None:
-    data = as_user.mkdir("data")
-    text = bind(data, "/in", "idmap = true")
-    message = as_user.refusal(text)
-    assert "mounts[0].idmap: an id-mapped mount needs Linux 5.12 and root" in message
-    done = as_user.run("profile.optional = ['mounts.idmap']" + text, as_user.probe, "stat", "/in")
-    assert f'"value": "{as_user.uid} ' in done.stdout
-    assert "not enforced on this host, and optional: mounts.idmap" in done.stderr
+def test_idmap_leaves_a_users_own_files_as_they_are(as_user: Sandbox) -> None:
+    data = as_user.mkdir("data", 0o700)
+    text = bind(data, "/in", "writable = true\nidmap = true")
+    shown, made = as_user.attempts(text, ("stat", "/in"), ("open", "/in/new", "wcx"))
+    assert shown.value.split()[0] == str(as_user.uid)
+    assert made.outcome == "ok"
+    assert os.stat(f"{data}/new").st_uid == as_user.uid
 
 
 def test_every_file_system_keeps_the_calls_between_two_mounts_apart(sandbox: Sandbox) -> None:

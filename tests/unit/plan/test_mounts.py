@@ -269,9 +269,29 @@ def test_an_idmapped_mount_shows_its_owner_as_the_payload() -> None:
     assert bind.flags == Bind.RECURSIVE | Bind.IDMAP_OWNER
     assert bind.uid > 524288
     assert bind.uid == bind.gid
+
+
+def test_a_payload_with_the_callers_id_needs_no_idmapped_mount() -> None:
+    mount = {"type": "bind", "source": "/s", "target": "/s", "idmap": True}
+    plan = compiled(USER, mounts=[mount])
+    assert plan.not_enforced == ()
+    assert not ops_of(plan, BindMount)[0].flags & Bind.IDMAP_OWNER
+
+
+def test_an_idmapped_mount_for_another_id_needs_root() -> None:
+    user = replace(
+        USER,
+        subuids=((100000, 65536),),
+        subgids=((100000, 65536),),
+        newuidmap="/usr/bin/newuidmap",
+        newgidmap="/usr/bin/newgidmap",
+    )
+    mount = {"type": "bind", "source": "/s", "target": "/s", "idmap": True}
+    other = {"map": "range", "user": 7}
     with pytest.raises(UnsupportedError, match="root"):
-        compiled(USER, mounts=[mount])
-    plan = compiled(USER, mounts=[mount], profile={"optional": ["mounts.idmap"]})
+        compiled(user, mounts=[mount], identity=other)
+    optional = {"optional": ["mounts.idmap"]}
+    plan = compiled(user, mounts=[mount], identity=other, profile=optional)
     assert plan.not_enforced == ("mounts.idmap",)
     assert not ops_of(plan, BindMount)[0].flags & Bind.IDMAP_OWNER
 
