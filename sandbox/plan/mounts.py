@@ -203,6 +203,8 @@ class _Assembly:
                 yield self._cover(node)
             case Kind.TMPFS:
                 yield self._tmpfs(path, node.size, node.mode, node.rights)
+            case Kind.MOUNT if node.mount and node.mount.type == "file":
+                yield from self._file(node.path, (node.mount.content or "").encode())
             case Kind.MOUNT if node.mount:
                 yield self._mount(node, node.mount)
             case Kind.LINK:
@@ -257,6 +259,13 @@ class _Assembly:
             uid=self.identity.uid,
             gid=self.identity.gid,
         )
+
+    def _file(self, path: str, content: bytes) -> Iterator[Op]:
+        yield WriteFile(path=path, mode=0o644, content=content)
+        above = self.tree.above(path)
+        # A user's payload owns it, as it does everything there; a mount keeps it from being changed.
+        if above and above.rights & Right.WRITE:
+            yield BindMount(source=path, target=path, attributes=SEALED, flags=Bind.FROM_ROOT)
 
     def _mount(self, node: Node, mount: Mount) -> Op:
         if mount.type == "tmpfs":

@@ -12,6 +12,7 @@ _ONLY_FOR = {
     "optional": ("bind",),
     "size": ("tmpfs", "overlay"),
     "mode": ("tmpfs",),
+    "content": ("file",),
     "lower": ("overlay",),
     "upper": ("overlay",),
 }
@@ -95,7 +96,7 @@ def _mounts(resolved: ResolvedProfile) -> Iterator[tuple[KeyPath, str, str]]:
 
 def _mount(mount: Mount, here: KeyPath) -> Iterator[tuple[KeyPath, str, str]]:
     for key, types in _ONLY_FOR.items():
-        if getattr(mount, key) and mount.type not in types:
+        if getattr(mount, key) not in {None, False, ()} and mount.type not in types:
             words = " and ".join(f"'{type_}'" for type_ in types)
             yield (*here, key), f"'{key}' is for the type {words}, not '{mount.type}'", ""
     if mount.upper and mount.size:
@@ -104,6 +105,12 @@ def _mount(mount: Mount, here: KeyPath) -> Iterator[tuple[KeyPath, str, str]]:
         yield (*here, "recursive"), f"'recursive' is for the type 'bind', not '{mount.type}'", ""
     if mount.type == "bind" and mount.source is None:
         yield here, "a mount of type 'bind' needs a 'source'", ""
+    if mount.type == "file" and mount.content is None:
+        yield here, "a mount of type 'file' needs 'content'", "an empty one is content = ''"
+    for key in ("writable", "execute"):
+        if mount.type == "file" and getattr(mount, key):
+            hint = "a file that can be written to is a 'bind' of the host's, or one in a 'tmpfs'"
+            yield (*here, key), f"'{key}' isn't for the type 'file'", hint
     if mount.type == "overlay" and not mount.lower:
         yield here, "a mount of type 'overlay' needs 'lower'", ""
     if mount.upper is not None and not mount.writable:

@@ -87,8 +87,11 @@ class Mount(Table, frozen=True, kw_only=True):
     """One [[mounts]]: something mounted at a path of its own."""
 
     type: Annotated[
-        Literal["bind", "tmpfs", "overlay"],
-        Meta(description="A path of the host, memory, or layers of directories."),
+        Literal["bind", "tmpfs", "overlay", "file"],
+        Meta(
+            description="A path of the host, memory, layers of directories, or a file whose "
+            "content the profile holds."
+        ),
     ]
     target: Annotated[Path, Meta(description="Where it appears inside. One mount for each target.")]
     source: Annotated[Path | None, Meta(description="The host's path, for 'bind'.")] = None
@@ -110,6 +113,13 @@ class Mount(Table, frozen=True, kw_only=True):
     ] = None
     mode: Annotated[
         Mode | None, Meta(description="Permission bits of the top directory of a 'tmpfs'.")
+    ] = None
+    content: Annotated[
+        str | None,
+        Meta(
+            description="What a 'file' holds, with variables replaced; read-only.",
+            examples=["port = ${port}\n"],
+        ),
     ] = None
     lower: Annotated[
         tuple[Path, ...], Meta(description="Read-only layers of an 'overlay', the topmost first.")

@@ -153,6 +153,56 @@ def test_every_file_system_keeps_the_calls_between_two_mounts_apart(sandbox: San
     assert outcomes(sandbox.attempts(text, *tries)) == ["EXDEV"] * 2
 
 
+# ---- Files whose content the profile holds ----
+
+
+def file(target: str, content: str) -> str:
+    return f'\n[[mounts]]\ntype = \'file\'\ntarget = \'{target}\'\ncontent = """{content}"""\n'
+
+
+@pytest.mark.parametrize(
+    "root",
+    (
+        "[filesystem]\ntmpfs = ['/tmp']",
+        "[filesystem]\nread = ['/']\ntmpfs = ['/tmp']",
+        "[filesystem]\nread = ['/etc']\ntmpfs = ['/tmp']",
+    ),
+    ids=["assembled", "in place", "over a bind"],
+)
+def test_a_file_holds_what_the_profile_says_and_stays_as_it_is(sandbox: Sandbox, root: str) -> None:
+    """In a directory of the sandbox's own, and in place of a file that a bind brought."""
+    with open("/etc/passwd", "rb") as passwd:
+        before = passwd.read()
+    head = "[vars]\nport = '8080'\n"
+    text = head + root + file("/tmp/new/conf", "port = ${port}\n") + file("/etc/passwd", "mine")
+    read = [("read", "/tmp/new/conf"), ("read", "/etc/passwd")]
+    changes = [
+        (verb, path, *more)
+        for path in ("/tmp/new/conf", "/etc/passwd")
+        for verb, *more in (("open", "w"), ("chmod", "666"), ("unlink",))
+    ]
+    found = sandbox.attempts(text, *read, *changes)
+    assert [answer.value for answer in found[:2]] == ["port = 8080\n", "mine"]
+    assert set(outcomes(found[2:])) <= {"EROFS", "EACCES", "EPERM", "EBUSY"}
+    assert sandbox.attempts(text, *read)[0].value == "port = 8080\n"
+    with open("/etc/passwd", "rb") as passwd:
+        assert passwd.read() == before
+
+
+def test_a_file_takes_the_place_of_a_generated_one(sandbox: Sandbox) -> None:
+    text = "[rootfs]\ngenerate = ['hosts']\n" + file("/etc/hosts", "127.0.0.1 mine\n")
+    assert sandbox.attempt(text, "read", "/etc/hosts").value == "127.0.0.1 mine\n"
+
+
+def test_a_file_where_nothing_may_be_made_is_an_error(sandbox: Sandbox) -> None:
+    data = sandbox.mkdir("data", 0o777)
+    text = f"[filesystem]\nwrite = ['{data}']\n" + file(f"{data}/conf", "x")
+    message = sandbox.refusal(text)
+    assert f"there is no '{data}/conf'" in message
+    assert "nothing is made on the host" in message
+    assert os.listdir(data) == []
+
+
 # ---- Memory ----
 
 

@@ -362,6 +362,18 @@ def test_what_is_denied_in_proc_is_covered_once_proc_is_there() -> None:
     assert [op.path for op in ops_of(plan, MaskPath)].count("/proc/keys") == 1
 
 
+def test_a_file_of_the_profiles_is_covered_by_itself_where_the_payload_may_write() -> None:
+    mounts = [
+        {"type": "file", "target": "/etc/conf", "content": "a"},
+        {"type": "file", "target": "/tmp/conf", "content": "é"},
+    ]
+    plan = compiled(mounts=mounts, filesystem={"tmpfs": ["/tmp"]})
+    files = {op.path: op.content for op in ops_of(plan, WriteFile)}
+    assert files == {"/etc/conf": b"a", "/tmp/conf": "é".encode()}
+    (bind,) = (op for op in ops_of(plan, BindMount) if op.flags & Bind.FROM_ROOT)
+    assert (bind.source, bind.target, bind.attributes) == ("/tmp/conf", "/tmp/conf", READ)
+
+
 def test_generated_files_are_those_that_are_asked_for() -> None:
     plan = compiled(rootfs={"generate": ["passwd", "resolv.conf"]})
     assert [op.path for op in ops_of(plan, WriteFile)] == ["/etc/passwd", "/etc/resolv.conf"]

@@ -43,6 +43,13 @@ RULE = "[[seccomp.rules]]\ncall = 'ioctl'\naction = 'deny'\nargs = [{{index = 1,
             "'tmpfs' and 'overlay'",
         ),
         (MOUNT.format("overlay", ""), "mounts[0]", "needs 'lower'"),
+        (MOUNT.format("file", ""), "mounts[0]", "needs 'content'"),
+        (MOUNT.format("tmpfs", "content = ''"), "mounts[0].content", "is for the type 'file'"),
+        (
+            MOUNT.format("file", "content = ''\nwritable = true"),
+            "mounts[0].writable",
+            "isn't for the type 'file'",
+        ),
         (
             MOUNT.format("overlay", "lower = ['/l']\nupper = '/u'"),
             "mounts[0].upper",

@@ -39,6 +39,10 @@ type = "bind"
 target = "/n"
 source = "/n"
 recursive = false
+[[mounts]]
+type = "file"
+target = "/o"
+content = "a $${b}\\n\\"c\\" = 'd'\\t\\n"
 [landlock]
 scopes = []
 [seccomp]
