@@ -23,6 +23,7 @@ EXIT_BROKEN_PIPE = EXIT_SIGNAL_BASE + 13
 # Name and summary stand here so that neither help nor completion imports a verb.
 VERBS = {
     "run": "Run a command in the sandbox that a profile describes.",
+    "init": "Write a first profile for a program.",
     "check": "Say everything that is wrong with profiles.",
     "show": "Print a profile as it takes effect, with the origin of each rule.",
     "plan": "Print what a launch would do, step by step.",
@@ -105,7 +106,7 @@ def main(args: Sequence[str] | None = None) -> int:
     except click.ClickException as error:
         output.report(_usage_lines(error))
         return EXIT_SANDBOX
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, click.Abort):
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         _discard_stdout()

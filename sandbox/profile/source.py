@@ -185,21 +185,28 @@ def _invisible(line: str) -> tuple[int, str] | None:
     import unicodedata
 
     for column, character in enumerate(line, 1):
-        category = unicodedata.category(character)
-        odd_space = category == "Zs" and character != " "
-        # Controls, bidirectional and other formats, surrogates, private and unassigned ones,
-        # line separators, and letters and marks that Unicode itself calls ignorable.
-        if (
-            (category[0] == "C" and character != "\t")
-            or category in {"Zl", "Zp"}
-            or odd_space
-            or character in "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0"
-            or "\ufe00" <= character <= "\ufe0f"
-            or "\U000e0100" <= character <= "\U000e01ef"
-        ):
+        if character != "\t" and is_hidden(character):
             name = unicodedata.name(character, "")
             return column, f"U+{ord(character):04X}" + (f" ({name})" if name else "")
     return None
+
+
+def is_hidden(character: str) -> bool:
+    """Whether a reader can't see the character, or sees another one."""
+    if character.isascii():
+        return not character.isprintable()
+    import unicodedata
+
+    category = unicodedata.category(character)
+    # Controls, bidirectional and other formats, surrogates, private and unassigned ones, line
+    # separators, odd spaces, and letters and marks that Unicode itself calls ignorable.
+    return (
+        category[0] == "C"
+        or category in {"Zl", "Zp", "Zs"}
+        or character in "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0"
+        or "\ufe00" <= character <= "\ufe0f"
+        or "\U000e0100" <= character <= "\U000e01ef"
+    )
 
 
 def _dots_in_keys(line: str) -> int:

@@ -7,6 +7,7 @@ import msgspec
 
 from sandbox.profile.model import Mount, Profile
 from sandbox.profile.resolved import KeyPath, Origin, ResolvedProfile, is_bare, key_text
+from sandbox.profile.source import is_hidden
 
 
 class Rule(NamedTuple):
@@ -47,8 +48,11 @@ def to_toml(profile: Profile) -> str:
     for name, table in stated.items():
         if isinstance(table, dict) and table:
             lines += ["", f"[{name}]"]
+            plain = name == "profile"
             lines += [
-                f"{_key(key)} = {inline(value)}" for key, value in table.items() if key != "rules"
+                f"{_key(key)} = {string(value, variables=False) if plain and isinstance(value, str) else inline(value)}"
+                for key, value in table.items()
+                if key != "rules"
             ]
             for entry in table.get("rules", ()):
                 lines += ["", f"[[{name}.rules]]", *_entry(entry)]
@@ -90,7 +94,7 @@ def inline(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        return _string(value)
+        return string(value)
     if isinstance(value, dict):
         pairs = (f"{_key(k)} = {inline(v)}" for k, v in value.items() if v is not None)
         return f"{{ {', '.join(pairs)} }}" if value else "{}"
@@ -100,12 +104,16 @@ def inline(value: Any) -> str:
 
 
 def _key(name: str) -> str:
-    return name if is_bare(name) else _string(name, variables=False)
+    return name if is_bare(name) else string(name, variables=False)
 
 
-def _string(text: str, *, variables: bool = True) -> str:
+def string(text: str, *, variables: bool = True) -> str:
+    """`text` as a basic string of TOML, in which `$` stands for itself.
+
+    A string of [profile] holds no variables, so that its `$` isn't doubled.
+    """
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     if variables:
         escaped = escaped.replace("$", "$$")
-    shown = (c if c.isprintable() else f"\\U{ord(c):08x}" for c in escaped)
+    shown = (f"\\U{ord(c):08x}" if is_hidden(c) else c for c in escaped)
     return f'"{"".join(shown)}"'

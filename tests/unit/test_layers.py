@@ -15,7 +15,7 @@ ROWS = (
     ("host",),
     ("profile", "doctor"),
     ("plan",),
-    ("process",),
+    ("process", "draft"),
     ("cli", "__main__"),
 )
 ROW = {name: number for number, names in enumerate(ROWS) for name in names}
