@@ -27,6 +27,7 @@ hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "default")
 KNOWN_SKIPS: tuple[str, ...] = (
     "the tests don't run as root",
     "newuidmap isn't installed",
+    "libreoffice isn't installed",
 )
 
 # An account that owns nothing; it needs no entry in /etc/passwd.

@@ -50,7 +50,7 @@ from sandbox.plan.record import (
     Step,
     VariableStamp,
 )
-from sandbox.plan.seccomp_policy import keyrings_allowed, namespaces_allowed
+from sandbox.plan.seccomp_policy import keyrings_allowed, user_namespaces_reachable
 from sandbox.profile.model import Feature
 from sandbox.profile.resolved import KeyPath, ResolvedProfile
 
@@ -95,7 +95,7 @@ def _steps(inputs: Inputs) -> Iterator[Step]:
     identity = identities.resolve(inputs)
     statements = tree.build(inputs, identity)
     policy = _policy(inputs)
-    nested = policy is None or namespaces_allowed(policy)
+    nested = policy is None or user_namespaces_reachable(policy)
     dies = [Step(SetDeathSignal(signal=SIGKILL), ("process", "die_with_parent"))]
     dies = dies if profile.process.die_with_parent else []
     rules = landlock.steps(inputs, statements)

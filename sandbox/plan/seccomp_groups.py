@@ -185,6 +185,7 @@ _PER_LINUX, _PERSONALITY_QUERY = 0, 0xFFFFFFFF
 
 NAMESPACE_FLAGS: Final = 0x7E020000
 """CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET: what clone(2) takes."""
+CLONE_NEWUSER: Final = 0x10000000
 CLONE_NEWTIME: Final = 0x80
 """For unshare(2) only: in clone(2) this bit belongs to the exit signal."""
 

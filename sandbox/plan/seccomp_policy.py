@@ -21,7 +21,14 @@ from typing import Final, Literal
 import msgspec
 
 from sandbox.plan import syscall_args, syscalls
-from sandbox.plan.seccomp_groups import CONDITIONS, GROUPS, NAMESPACE_FLAGS, TIOCLINUX, TIOCSTI
+from sandbox.plan.seccomp_groups import (
+    CLONE_NEWUSER,
+    CONDITIONS,
+    GROUPS,
+    NAMESPACE_FLAGS,
+    TIOCLINUX,
+    TIOCSTI,
+)
 from sandbox.plan.syscall_args import Width
 
 ALLOW: Final = 0x7FFF0000
@@ -267,6 +274,27 @@ def namespaces_allowed(policy: SeccompPolicy) -> bool:
     """Whether the policy lets a process make namespaces: whether unshare(2) is allowed as it is."""
     cases, action, _ = _Statements(policy).base("unshare")
     return not cases and action in (ALLOW, LOG)
+
+
+def user_namespaces_reachable(policy: SeccompPolicy) -> bool:
+    """Whether the policy lets a process make user namespaces, be it by a rule on certain flags."""
+    statements = _Statements(policy)
+    return namespaces_allowed(policy) or any(
+        action in (ALLOW, LOG) and all(_may_hold_of(CLONE_NEWUSER, arg) for arg in args)
+        for call in ("clone", "unshare")
+        for _, action, args, _ in statements.ruled.get(call, [])
+    )
+
+
+def _may_hold_of(flag: int, arg: Arg) -> bool:
+    """Whether a condition can be true of flags (argument 0) among which is this one."""
+    if arg.index != 0:
+        return True
+    if arg.op in {"eq", "in"}:
+        return any(value & flag for value in arg.numbers())
+    if arg.op == "masked-eq":
+        return not arg.mask & flag or any(value & flag for value in arg.numbers())
+    return True
 
 
 def keyrings_allowed(policy: SeccompPolicy) -> bool:

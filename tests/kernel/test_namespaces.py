@@ -181,3 +181,11 @@ def test_the_limit_on_user_namespaces_holds_without_the_filter(sandbox: Sandbox)
 def test_a_profile_may_let_user_namespaces_be_made(sandbox: Sandbox) -> None:
     nested = "[seccomp]\nallow = ['@namespaces']"
     assert sandbox.attempt(nested, "unshare", "0x10000000").outcome == "ok"
+
+
+def test_a_rule_may_let_namespaces_of_one_kind_be_made(sandbox: Sandbox) -> None:
+    """CLONE_NEWUSER alone, not with CLONE_NEWNS."""
+    args = "args = [{ index = 0, op = 'eq', value = 0x10000000 }]"
+    nested = f"[[seccomp.rules]]\ncall = 'unshare'\naction = 'allow'\n{args}"
+    tries = [("unshare", flags) for flags in ("0x10000000", "0x10020000", "0x20000")]
+    assert outcomes(sandbox.attempts(nested, *tries)) == ["ok", "EPERM", "EPERM"]

@@ -341,6 +341,29 @@ def test_user_namespaces_inside_are_turned_off_unless_allowed() -> None:
     assert not ops_of(compiled(seccomp=allow), SetSysctl)
 
 
+@pytest.mark.parametrize(
+    ("call", "condition", "reaches"),
+    (
+        ("unshare", {"op": "eq", "value": 0x10000000}, True),
+        ("unshare", {"op": "eq", "value": 0x20000}, False),
+        ("clone", {"op": "in", "values": [17, 0x70000011]}, True),
+        ("clone", {"op": "in", "values": [17, 0x20000011]}, False),
+        ("clone", {"op": "masked-eq", "value": 0, "mask": 0x7E020000}, False),
+        ("clone", {"op": "masked-eq", "value": 0, "mask": 0x20000}, True),
+        ("clone", {"op": "ne", "value": 0}, True),
+        ("setns", {"op": "ne", "value": 0}, False),
+    ),
+)
+def test_they_stay_on_for_a_rule_that_lets_user_namespaces_be_made(
+    call: str, condition: dict[str, Any], *, reaches: bool
+) -> None:
+    rule = {"call": call, "action": "allow", "args": [{"index": 0, **condition}]}
+    plan = compiled(seccomp={"allow": ["@program"], "rules": [rule]})
+    assert bool(ops_of(plan, SetSysctl)) is not reaches
+    refused = rule | {"action": "deny"}
+    assert ops_of(compiled(seccomp={"allow": ["@program"], "rules": [refused]}), SetSysctl)
+
+
 def test_the_hosts_own_setting_is_never_touched() -> None:
     plan = compiled(identity={"map": "host"}, seccomp={"allow": ["@program"]})
     assert not ops_of(plan, SetSysctl)
