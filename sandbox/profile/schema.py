@@ -21,7 +21,19 @@ def json_schema() -> dict[str, Any]:
         definition["description"] = inspect.cleandoc(definition["description"])
     extends = definitions["About"]["properties"]["extends"]
     extends["examples"] = list(shipped_names())
+    _let_variables_be_words((profile, definitions))
     return {"$schema": DIALECT, **profile, "title": "Profile of sbx", "$defs": definitions}
+
+
+def _let_variables_be_words(part: Any) -> None:
+    """Where one of several words is wanted, a variable can stand for it."""
+    if isinstance(part, str | int | float | None):
+        return
+    for inner in part.values() if isinstance(part, dict) else part:
+        _let_variables_be_words(inner)
+    words = part.get("enum") if isinstance(part, dict) else None
+    if words and all(isinstance(word, str) for word in words):
+        part["anyOf"] = [{"enum": part.pop("enum")}, {"type": "string", "pattern": r"\$\{"}]
 
 
 def schema_text() -> str:

@@ -68,6 +68,12 @@ def test_variables_are_fine_where_a_path_is_wanted() -> None:
     validator().validate(tomllib.loads(text))
 
 
+def test_variables_are_fine_where_one_of_several_words_is_wanted() -> None:
+    text = "schema = 1\n[network]\nmode = '${network}'\n[rootfs]\ngenerate = ['${file}']"
+    validator().validate(tomllib.loads(text))
+    assert not validator().is_valid(tomllib.loads(text.replace("${network}", "network")))
+
+
 def test_every_key_has_a_description() -> None:
     schema = json_schema()
     lacking = [
