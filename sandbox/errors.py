@@ -41,6 +41,8 @@ class SandboxError(Exception):
     """
 
     exit_code = EXIT_SANDBOX
+    problems: tuple[Problem, ...] = ()
+    """The same with its places in the user's files, where there are any."""
 
     def __init__(self, message: str, *, hint: str = "", origin: str = "") -> None:
         super().__init__(message)

@@ -13,27 +13,13 @@ from click.shell_completion import CompletionItem, shell_complete
 
 from sandbox import __version__
 from sandbox.cli import output
+from sandbox.cli.verbs import INTERNAL, VERBS
 from sandbox.errors import EXIT_SANDBOX, EXIT_SIGNAL_BASE, SandboxError
 
 PROGRAM = "sbx"
 COMPLETE_VARIABLE = "_SBX_COMPLETE"
 EXIT_INTERRUPTED = EXIT_SIGNAL_BASE + 2
 EXIT_BROKEN_PIPE = EXIT_SIGNAL_BASE + 13
-
-# Name and summary stand here so that neither help nor completion imports a verb.
-VERBS = {
-    "run": "Run a command in the sandbox that a profile describes.",
-    "init": "Write a first profile for a program.",
-    "check": "Say everything that is wrong with profiles.",
-    "show": "Print a profile as it takes effect, with the origin of each rule.",
-    "plan": "Print what a launch would do, step by step.",
-    "doctor": "Say what this host can and cannot enforce, and how to mend it.",
-    "schema": "Print the JSON Schema of profiles, for editors.",
-    "completion": "Print the completion script of a shell.",
-}
-
-# What the native launcher turns to Python for; nobody types these.
-INTERNAL = {"_failure": "failure", "_timing": "timing"}
 
 
 class Verbs(click.Group):
@@ -55,27 +41,29 @@ class Verbs(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args[0] not in VERBS and args[0] not in INTERNAL and not ctx.resilient_parsing:
-            hint = _did_you_mean(args[0]) or "'sbx --help' lists the verbs"
-            raise SandboxError(f"there is no verb '{args[0]}'", hint=hint)
+            from sandbox.cli.advice import unknown_verb
+
+            raise unknown_verb(args[0])
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Verbs"):
-            formatter.write_dl(list(VERBS.items()))
+        from sandbox.cli.help import SECTIONS
+
+        width = max(map(len, VERBS))
+        for title, names in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(f"{name:<{width}}", VERBS[name]) for name in names])
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from sandbox.cli.help import START, write_examples
+
+        write_examples(formatter, "Start here", START)
+        self.format_commands(ctx, formatter)
+        click.Command.format_options(self, ctx, formatter)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         verbs = [CompletionItem(v, help=h) for v, h in VERBS.items() if v.startswith(incomplete)]
         return [*verbs, *click.Command.shell_complete(self, ctx, incomplete)]
-
-
-def _did_you_mean(word: str) -> str:
-    import difflib
-
-    return _suggest(difflib.get_close_matches(word, VERBS))
-
-
-def _suggest(words: Sequence[str]) -> str:
-    return f"did you mean {' or '.join(repr(word) for word in words)}?" if words else ""
 
 
 @click.group(
@@ -101,10 +89,12 @@ def main(args: Sequence[str] | None = None) -> int:
         status = _dispatch(list(sys.argv[1:] if args is None else args))
         sys.stdout.flush()
     except SandboxError as error:
-        output.report(error.lines())
+        output.report_error(error)
         return error.exit_code
     except click.ClickException as error:
-        output.report(_usage_lines(error))
+        from sandbox.cli.advice import usage_lines
+
+        output.report(usage_lines(error))
         return EXIT_SANDBOX
     except (KeyboardInterrupt, click.Abort):
         return EXIT_INTERRUPTED
@@ -129,20 +119,6 @@ def _dispatch(args: list[str]) -> int:
             return group.invoke(ctx) or 0
     except click.exceptions.Exit as end:
         return end.exit_code
-
-
-def _usage_lines(error: click.ClickException) -> list[str]:
-    """What click has to say, in the shape of our errors."""
-    hint = ""
-    if isinstance(error, click.NoSuchOption):
-        message = f"there is no option '{error.option_name}'"
-        hint = _suggest(error.possibilities or [])
-    else:
-        message = " ".join(error.format_message().split())
-        message = message[:1].lower() + message[1:].rstrip(".")
-    if not hint and isinstance(error, click.UsageError) and error.ctx:
-        hint = f"'{error.ctx.command_path} --help' tells what there is"
-    return [message, f"hint: {hint}"] if hint else [message]
 
 
 def _discard_stdout() -> None:

@@ -1,5 +1,7 @@
 """Kinds of arguments that several verbs take."""
 
+import os
+
 import click
 from click.shell_completion import CompletionItem
 
@@ -14,8 +16,78 @@ class ProfileName(click.ParamType[str]):
     ) -> list[CompletionItem]:
         from sandbox.profile.names import shipped_names
 
-        names = [CompletionItem(n) for n in shipped_names() if n.startswith(incomplete)]
-        return [*names, CompletionItem(incomplete, type="file")]
+        # bash shows either words or files, so the profiles of this directory are offered as words.
+        here = [name for name in sorted(os.listdir()) if name.endswith(".toml")]
+        found = [name for name in (*here, *shipped_names()) if name.startswith(incomplete)]
+        words = [CompletionItem(name) for name in found]
+        return words or [CompletionItem(incomplete, type="file")]
+
+
+class Key(click.ParamType[str]):
+    """A table or a key of profiles, as in `filesystem` or `network.mode`."""
+
+    name = "key"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        return [CompletionItem(key) for key in known_keys() if key.startswith(incomplete)]
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if value not in known_keys():
+            from sandbox.profile.names import suggestion
+
+            hint = suggestion(value, known_keys())
+            self.fail(f"profiles have no key '{value}'{f'; {hint}' if hint else ''}", param, ctx)
+        return value
+
+
+class Assignment(click.ParamType[str]):
+    """NAME=VALUE for a variable of the profile that the command line names."""
+
+    name = "assignment"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        from sandbox.errors import SandboxError
+        from sandbox.profile import load
+
+        if not ctx.params.get("profile") or "=" in incomplete:
+            return []
+        try:
+            loaded = load(ctx.params["profile"], cwd=os.getcwd(), environ=os.environ)
+        except SandboxError:  # there is nothing to offer, and nobody to tell why
+            return []
+        names = sorted(loaded.profile.vars)
+        return [CompletionItem(f"{name}=") for name in names if name.startswith(incomplete)]
+
+
+class Variable(click.ParamType[str]):
+    """The name of an environment variable."""
+
+    name = "variable"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        return [CompletionItem(name) for name in sorted(os.environ) if name.startswith(incomplete)]
+
+
+def known_keys() -> tuple[str, ...]:
+    """Every table of a profile and every key in one, in the order of the model."""
+    from sandbox.profile.model import Profile
+    from sandbox.profile.shapes import fields
+
+    keys = []
+    for table, field in fields(Profile).items():
+        keys.append(table)
+        if field.shape.struct is not None:
+            keys += [f"{table}.{key}" for key in fields(field.shape.struct)]
+    return tuple(keys)
 
 
 PROFILE = ProfileName()
+KEY = Key()
+ASSIGNMENT = Assignment()
+VARIABLE = Variable()

@@ -3,18 +3,17 @@
 import operator
 import os
 import sys
-from collections.abc import Iterator
 
 import click
 
 from sandbox.cli import output
+from sandbox.cli.arguments import PROFILE
+from sandbox.cli.help import Verb
 from sandbox.errors import EXIT_SANDBOX, Problem, ProfileError
 
-SHOWN_WIDTH = 100
 
-
-@click.command(short_help="Say everything that is wrong with profiles.")
-@click.argument("files", nargs=-1, required=True, type=click.Path(), metavar="FILE...")
+@click.command(cls=Verb, short_help="Say everything that is wrong with profiles.")
+@click.argument("files", nargs=-1, required=True, type=PROFILE, metavar="FILE...")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
 def command(files: tuple[str, ...], *, as_json: bool) -> int:
     """Check profiles, each with all that it extends. FILE is a path or a shipped profile's name.
@@ -26,10 +25,10 @@ def command(files: tuple[str, ...], *, as_json: bool) -> int:
     if as_json:
         click.echo(to_json(problems))
     else:
-        output.report(line for problem in problems for line in lines(problem))
+        output.report_problems(problems)
         for file, none in found.items():
             if not none:
-                click.echo(f"{output.printable(file)}: {output.paint('ok', 'good', sys.stdout)}")
+                output.say(f"{output.printable(file)}: {output.paint('ok', 'good', sys.stdout)}")
     return EXIT_SANDBOX if problems else 0
 
 
@@ -63,34 +62,3 @@ def to_json(problems: tuple[Problem, ...]) -> str:
     ]
     content = {"ok": not problems, "problems": entries}
     return msgspec.json.format(msgspec.json.encode(content), indent=2).decode()
-
-
-def lines(problem: Problem) -> Iterator[str]:
-    """A problem for `output.report`: on a terminal with its line and a mark below it."""
-    text = problem.text()
-    if problem.source and problem.column and sys.stderr.isatty():
-        text += "\n" + "\n".join(marked(problem))
-    yield text
-    if problem.hint:
-        yield f"hint: {problem.hint}"
-
-
-def marked(problem: Problem) -> tuple[str, str]:
-    """The line of a problem, and below it a mark under what is meant."""
-    start = max(0, problem.column - SHOWN_WIDTH // 2) if len(problem.source) > SHOWN_WIDTH else 0
-    shown = problem.source[start : start + SHOWN_WIDTH].replace("\t", " ")
-    at = problem.column - 1 - start
-    before, meant = shown[:at], shown[at : at + problem.width]
-    mark = " " * _cells(before) + "^" * max(_cells(meant), 1)
-    return output.printable(shown), mark
-
-
-def _cells(text: str) -> int:
-    """How many columns of a terminal `text` takes."""
-    printed = output.printable(text)
-    if printed.isascii():
-        return len(printed)
-    import unicodedata
-
-    wide = sum(unicodedata.east_asian_width(c) in {"W", "F"} for c in printed)
-    return len(printed) + wide - sum(unicodedata.combining(c) > 0 for c in printed)

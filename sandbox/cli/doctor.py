@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from sandbox.cli import output
+from sandbox.cli.help import Verb
 from sandbox.errors import SandboxError
 
 if TYPE_CHECKING:
@@ -17,10 +19,10 @@ if TYPE_CHECKING:
     from sandbox.host import Host
 
 DEFAULT_PROFILE: Final = "minimal"
-COLOURS: Final = {"ok": "green", "missing": "yellow", "broken": "red"}
+STYLES: Final = {"ok": "good", "missing": "doubtful", "broken": "bad"}
 
 
-@click.command(name="doctor")
+@click.command(cls=Verb, name="doctor")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
 def command(*, as_json: bool) -> int:
     """Try what sandboxes need of this host and say how to mend what fails.
@@ -37,8 +39,7 @@ def command(*, as_json: bool) -> int:
     if as_json:
         click.echo(_json(found))
     else:
-        colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-        click.echo("\n".join(_table(found)), color=colour)
+        output.say("\n".join(_table(found)))
     return 0 if found.ok else 1
 
 
@@ -96,7 +97,7 @@ def _table(found: "Diagnosis") -> list[str]:
     lines = [f"Linux {host.release} {host.machine}, {host.user_name or f'uid {host.uid}'}", ""]
     width = max(len(check.name) for check in found.checks)
     for check in found.checks:
-        state = click.style(f"{check.state:<9}", fg=COLOURS[check.state])
+        state = output.paint(f"{check.state:<9}", STYLES[check.state], sys.stdout)
         indent = " " * (11 + width + 2)
         note = (
             check.detail if check.required or check.state == "ok" else f"{check.detail} (optional)"

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import click
 
-from sandbox.errors import SandboxError, SetupError
+from sandbox.errors import Problem, SandboxError, SetupError
 from sandbox.plan import codec
 from sandbox.plan.record import FileStamp, Plan
 from sandbox.process.failure import DETAIL_ENDED, setup_error
@@ -20,7 +20,14 @@ def explain(
     key = () if failure.detail == DETAIL_ENDED else plan.origins[failure.op]
     place = locate(key) if key else None
     parts = [str(place) if place else "", key_text(key)]
-    return setup_error(plan, failure, command=command, origin=": ".join(filter(None, parts)))
+    error = setup_error(plan, failure, command=command, origin=": ".join(filter(None, parts)))
+    # A command of the command line isn't in the profile's line.
+    if place and (command is None or key[:2] != ("process", "command")):
+        problem = Problem(place.file, place.line, place.column, key_text(key), error.message)
+        error.problems = (
+            problem._replace(hint=error.hint, source=place.source, width=place.width),
+        )
+    return error
 
 
 @click.command(hidden=True)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final, cast
 import click
 
 from sandbox.cli import output
-from sandbox.cli.arguments import PROFILE
+from sandbox.cli.arguments import PROFILE, VARIABLE
+from sandbox.cli.help import Verb
 from sandbox.errors import EXIT_SANDBOX, SandboxError
 from sandbox.profile.names import is_path
 
@@ -27,6 +28,7 @@ TERMINALS: Final = ("never", "auto", "always")
 
 
 @click.command(
+    cls=Verb,
     short_help="Write a first profile for a program.",
     context_settings={"allow_interspersed_args": False},
 )
@@ -90,6 +92,7 @@ TERMINALS: Final = ("never", "auto", "always")
     "--pass",
     "pass_",
     multiple=True,
+    type=VARIABLE,
     metavar="NAME",
     help="A variable that it gets from the caller; 'LC_*' takes all that start so.",
 )
@@ -120,12 +123,7 @@ def command(
     sbx looks at the program: an interpreter, a virtual environment or a directory of its own that
     it needs is granted. On a terminal it asks for everything that isn't said; elsewhere, and with
     --yes, what isn't said has its default. What is written has been checked as by `sbx check`.
-
-    \b
-    sbx init
-    sbx init --read . --write out -- ./convert.py
-    sbx init --network host --pass HTTPS_PROXY -o get.toml -- curl https://example.org/
-    """  # noqa: D301 - click takes the backspace as "leave these lines as they are"
+    """
     from sandbox.cli import questions
     from sandbox.draft.compose import Answers, Place, compose
 
@@ -295,7 +293,7 @@ def _file_name(words: Sequence[str]) -> str:
 
 def _deliver(text: str, target: str, *, force: bool) -> int:
     """Check the profile, put it where it belongs, and say what comes next."""
-    from sandbox.cli.check import check, lines
+    from sandbox.cli.check import check
     from sandbox.draft import keep
 
     if target == PRINTED:
@@ -305,19 +303,19 @@ def _deliver(text: str, target: str, *, force: bool) -> int:
     else:
         problems = keep.put(text, target, check=check, replace=force)
     if problems:
-        output.report(line for problem in problems for line in lines(problem))
-        click.echo("Nothing was written.", err=True)
+        output.report_problems(problems)
+        print("Nothing was written.", file=sys.stderr)
         return EXIT_SANDBOX
     if target == PRINTED:
         return 0
     # A word without a slash or an ending is the name of a shipped profile.
     name = shlex.quote(target if is_path(target) else f"./{target}")
-    click.echo(f"{output.printable(target)}: {output.paint('written', 'good', sys.stdout)}")
+    output.say(f"{output.printable(target)}: {output.paint('written', 'good', sys.stdout)}")
     for verb, what in (
         (f"plan {name}", "see what a launch does"),
         (f"run --profile {name}", "run it"),
     ):
-        click.echo(f"  sbx {output.printable(verb)}  # {what}")
+        output.say(f"  sbx {output.printable(verb)}  # {what}")
     return 0
 
 
@@ -335,7 +333,7 @@ def _warn_of_the_launch(target: str, granted: Sequence[str], writes: Sequence[st
         compile_plan(resolved, probe())
     except SandboxError as error:
         output.warn("the profile is sound, but this host can't start it:")
-        output.report(error.lines())
+        output.report_error(error)
         return
     if os.geteuid() == 0 and resolved.profile.identity.map in {"auto", "range"}:
         for path in writes:

@@ -3,13 +3,17 @@
 import os
 import sys
 from collections.abc import Iterable
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from sandbox.errors import Problem, SandboxError
 
 STYLES = {
     "error": "1;31",
     "warning": "1;33",
     "hint": "1;36",
     "good": "32",
+    "doubtful": "33",
     "bad": "31",
     "dim": "2",
     "strong": "1",
@@ -17,12 +21,18 @@ STYLES = {
 
 
 def wants_colour(stream: TextIO) -> bool:
-    """Whether `stream` is a terminal whose user didn't set NO_COLOR (https://no-color.org)."""
-    return (
-        not os.environ.get("NO_COLOR")
-        and os.environ.get("TERM", "dumb") != "dumb"
-        and stream.isatty()
-    )
+    """Whether colour is asked for, or `stream` is a terminal whose user didn't decline it.
+
+    NO_COLOR (https://no-color.org) wins over FORCE_COLOR and CLICOLOR_FORCE, which win over
+    CLICOLOR=0 (https://bixense.com/clicolors), TERM and what the stream is.
+    """
+    environ = os.environ
+    if environ.get("NO_COLOR"):
+        return False
+    if any(environ.get(name, "0") not in {"", "0"} for name in ("FORCE_COLOR", "CLICOLOR_FORCE")):
+        return True
+    plain = environ.get("CLICOLOR") == "0" or environ.get("TERM", "dumb") == "dumb"
+    return not plain and stream.isatty()
 
 
 def paint(text: str, style: str, stream: TextIO) -> str:
@@ -51,6 +61,38 @@ def report(lines: Iterable[str]) -> None:
         print(label, printable(first), file=sys.stderr)
         for rest in more:
             print(f"  {printable(rest)}", file=sys.stderr)
+
+
+def report_problems(problems: Iterable["Problem"]) -> None:
+    """Print problems of the user's files, each with its line and a mark below it."""
+    for problem in problems:
+        report([problem.text()])
+        if problem.source and problem.line and problem.column:
+            from sandbox.cli.excerpt import marked
+
+            line, mark = marked(problem)
+            number = str(problem.line)
+            edge, below = (
+                paint(f"  {shown} |", "dim", sys.stderr) for shown in (number, " " * len(number))
+            )
+            print(edge, line.rstrip(), file=sys.stderr)
+            blank = mark[: len(mark) - len(mark.lstrip())]
+            print(f"{below} {blank}{paint(mark.lstrip(), 'error', sys.stderr)}", file=sys.stderr)
+        if problem.hint:
+            report([f"hint: {problem.hint}"])
+
+
+def report_error(error: "SandboxError") -> None:
+    """Print an error, with the lines of the user's files that it is about."""
+    if error.problems:
+        report_problems(error.problems)
+    else:
+        report(error.lines())
+
+
+def say(text: str) -> None:
+    """Print on standard output what may hold colour of `paint`."""
+    print(text)
 
 
 def warn(message: str) -> None:

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sandbox.cli import output
 from sandbox.cli.arguments import PROFILE
+from sandbox.cli.help import Verb
 from sandbox.cli.output import paint, printable
 from sandbox.errors import SandboxError
 
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from sandbox.profile import KeyPath, ResolvedProfile
 
 
-@click.command(name="plan")
+@click.command(cls=Verb, name="plan")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
 @click.option("--compiled", is_flag=True, help="PROFILE is a compiled plan, as in the cache.")
 @click.argument("profile", type=PROFILE)
@@ -38,7 +40,7 @@ def command(*, as_json: bool, compiled: bool, profile: str, words: tuple[str, ..
         overrides = Overrides(command=words)
         resolved = load(profile, cwd=os.getcwd(), environ=os.environ, overrides=overrides)
         plan = compile_plan(resolved, probe())
-    click.echo(_json(plan, resolved) if as_json else "\n".join(_table(plan, resolved)))
+    output.say(_json(plan, resolved) if as_json else "\n".join(_table(plan, resolved)))
 
 
 def _read(path: str) -> "Plan":

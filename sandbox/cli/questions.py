@@ -60,7 +60,7 @@ def ask_base(shipped: Sequence["Shipped"], default: str) -> str:
     width = max(len(profile.name) for profile in shipped)
     for profile in shipped:
         line = f"  {profile.name:<{width}}  {profile.description}"
-        click.echo(output.paint(line, "dim", sys.stderr), err=True)
+        print(output.paint(line, "dim", sys.stderr), file=sys.stderr)
     names = {profile.name for profile in shipped}
 
     def parse(text: str) -> str:
@@ -109,9 +109,9 @@ def _words(text: str) -> tuple[str, ...]:
 
 def _ask(question: Question, parse: Callable[[str], _T], default: str | None = None) -> _T:
     """Ask until `parse` raises neither ValueError nor SandboxError."""
-    click.echo(output.paint(question.why, "dim", sys.stderr), err=True)
+    print(output.paint(question.why, "dim", sys.stderr), file=sys.stderr)
     if default and parse is _words:
-        click.echo(output.paint(f"'{NOTHING}' for nothing.", "dim", sys.stderr), err=True)
+        print(output.paint(f"'{NOTHING}' for nothing.", "dim", sys.stderr), file=sys.stderr)
     while True:
         answer = click.prompt(
             output.paint(question.text, "strong", sys.stderr),
@@ -122,6 +122,6 @@ def _ask(question: Question, parse: Callable[[str], _T], default: str | None = N
         try:
             return parse(answer)
         except SandboxError as error:
-            output.report(error.lines())
+            output.report_error(error)
         except ValueError as error:
             output.report([str(error)])

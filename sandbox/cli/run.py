@@ -12,8 +12,9 @@ from typing import Final
 import click
 
 from sandbox.cli import output
-from sandbox.cli.arguments import PROFILE
+from sandbox.cli.arguments import ASSIGNMENT, PROFILE
 from sandbox.cli.failure import explain
+from sandbox.cli.help import Verb
 from sandbox.errors import EXIT_SIGNAL_BASE, SandboxError
 from sandbox.plan.record import Plan, PlanFlag
 from sandbox.profile.resolved import Overrides, ResolvedProfile
@@ -21,7 +22,7 @@ from sandbox.profile.resolved import Overrides, ResolvedProfile
 LAUNCHER_VARIABLE: Final = "SBX_LAUNCHER"
 
 
-@click.command(context_settings={"allow_interspersed_args": False})
+@click.command(cls=Verb, context_settings={"allow_interspersed_args": False})
 @click.option(
     "--profile", "-p", required=True, type=PROFILE, help="A file, or the name of a shipped profile."
 )
@@ -29,6 +30,7 @@ LAUNCHER_VARIABLE: Final = "SBX_LAUNCHER"
     "--set",
     "variables",
     multiple=True,
+    type=ASSIGNMENT,
     metavar="NAME=VALUE",
     help="Give a variable of the profile's [vars] another value.",
 )

@@ -2,8 +2,10 @@
 
 import click
 
+from sandbox.cli.help import Verb
 
-@click.command(short_help="Print the JSON Schema of profiles, for editors.")
+
+@click.command(cls=Verb, short_help="Print the JSON Schema of profiles, for editors.")
 def command() -> None:
     """Print the JSON Schema of profiles.
 
@@ -11,7 +13,6 @@ def command() -> None:
     keys once a profile's first line names the schema:
 
     \b
-    sbx schema > sbx.schema.json
     #:schema ./sbx.schema.json
     """  # noqa: D301 - click takes the backspace as "leave these lines as they are"
     from sandbox.profile.schema import schema_text

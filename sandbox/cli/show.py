@@ -7,18 +7,29 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sandbox.cli import output
+from sandbox.cli.arguments import KEY, PROFILE
+from sandbox.cli.help import Verb
 
 if TYPE_CHECKING:
     from sandbox.profile import ResolvedProfile
+    from sandbox.profile.text import Rule
 
 
-@click.command(short_help="Print a profile as it takes effect.")
-@click.argument("file", type=click.Path(), metavar="FILE")
+@click.command(cls=Verb, short_help="Print a profile as it takes effect.")
+@click.argument("file", type=PROFILE, metavar="FILE")
 @click.option(
     "--resolved", is_flag=True, help="Each rule in effect, with the file and line it comes from."
 )
+@click.option(
+    "--key",
+    "keys",
+    multiple=True,
+    type=KEY,
+    metavar="KEY",
+    help="Only rules of this table or key, such as network.mode; implies --resolved.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def command(file: str, *, resolved: bool, as_json: bool) -> None:
+def command(file: str, *, resolved: bool, keys: tuple[str, ...], as_json: bool) -> None:
     """Print a profile with all that it extends merged in and its variables replaced.
 
     By itself that is one TOML file that means the same. FILE is a path or a shipped profile's name.
@@ -27,18 +38,28 @@ def command(file: str, *, resolved: bool, as_json: bool) -> None:
     from sandbox.profile.text import to_toml
 
     loaded = load(file, cwd=os.getcwd(), environ=os.environ)
-    if resolved:
-        click.echo(_rules_json(loaded) if as_json else _rules(loaded), nl=as_json)
+    if resolved or keys:
+        found = _chosen(loaded, keys)
+        output.say(_rules_json(found) if as_json else _rules(found))
     elif as_json:
         click.echo(_json(loaded.profile))
     else:
         click.echo(to_toml(loaded.profile), nl=False)
 
 
-def _rules_json(loaded: "ResolvedProfile") -> str:
-    """A list with the keys key, value, file, line, column; a default has null for the last three."""
+def _chosen(loaded: "ResolvedProfile", keys: tuple[str, ...]) -> "list[Rule]":
     from sandbox.profile.text import rules
 
+    wanted = tuple(part for key in keys for part in (f"{key}.", f"{key}["))
+    return [
+        rule
+        for rule in rules(loaded)
+        if not keys or rule.key in keys or rule.key.startswith(wanted)
+    ]
+
+
+def _rules_json(found: "list[Rule]") -> str:
+    """A list with the keys key, value, file, line, column; a default has null for the last three."""
     return _json(
         [
             {
@@ -48,7 +69,7 @@ def _rules_json(loaded: "ResolvedProfile") -> str:
                 "line": rule.origin and rule.origin.line,
                 "column": rule.origin and rule.origin.column,
             }
-            for rule in rules(loaded)
+            for rule in found
         ]
     )
 
@@ -59,15 +80,16 @@ def _json(content: Any) -> str:
     return msgspec.json.format(msgspec.json.encode(content), indent=2).decode()
 
 
-def _rules(loaded: "ResolvedProfile") -> str:
-    from sandbox.profile.text import inline, rules
+def _rules(found: "list[Rule]") -> str:
+    from sandbox.profile.text import inline
 
-    rows = [(rule.key, inline(rule.value), rule.origin) for rule in rules(loaded)]
-    keys = max(len(key) for key, _, _ in rows)
-    values = min(max(len(value) for _, value, _ in rows), 60)
-    text = ""
+    rows = [(rule.key, inline(rule.value), rule.origin) for rule in found]
+    keys = max((len(key) for key, _, _ in rows), default=0)
+    values = min(max((len(value) for _, value, _ in rows), default=0), 60)
+    lines = []
     for key, value, origin in rows:
-        place = str(origin) if origin else output.paint("default", "dim", sys.stdout)
+        default = output.paint("default", "dim", sys.stdout)
+        place = output.printable(str(origin)) if origin else default
         shown = output.printable(value)
-        text += f"{output.printable(key):<{keys}}  {shown:<{values}}  {output.printable(place) if origin else place}\n"
-    return text
+        lines.append(f"{output.printable(key):<{keys}}  {shown:<{values}}  {place}")
+    return "\n".join(lines)

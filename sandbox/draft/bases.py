@@ -8,7 +8,8 @@ from typing import Literal, TypeAlias
 from sandbox.errors import SandboxError
 from sandbox.plan import seccomp
 from sandbox.profile import ResolvedProfile, load
-from sandbox.profile.names import shipped_names
+from sandbox.profile.names import shipped_names, shipped_path
+from sandbox.profile.source import open_source, parse_source
 
 Reach: TypeAlias = Literal["none", "loopback", "host"]
 """The network as a person thinks of it: none, sockets among themselves, or the host's."""
@@ -60,17 +61,20 @@ def shipped(environ: Mapping[str, str]) -> Iterator[Shipped]:
     One whose variables this environment can't fill is listed too, without its command.
     """
     for name in shipped_names():
+        # What doesn't depend on the environment is said by the file alone.
+        stated = parse_source(open_source(shipped_path(name), shown=name)).data
+        about = stated.get("profile", {})
+        extends = about.get("extends", ())
         try:
             profile = load(name, cwd="/", environ={"HOME": "/", **environ}).profile
+            command = profile.process.command
         except SandboxError:
-            yield Shipped(name=name, description="", extends=(), command=())
-            continue
-        extends = profile.profile.extends
+            command = ()
         yield Shipped(
             name=name,
-            description=profile.profile.description,
-            extends=(extends,) if isinstance(extends, str) else extends,
-            command=profile.process.command,
+            description=about.get("description", ""),
+            extends=(extends,) if isinstance(extends, str) else tuple(extends),
+            command=command,
         )
 
 

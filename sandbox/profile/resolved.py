@@ -12,11 +12,16 @@ KeyPath: TypeAlias = tuple[str | int, ...]
 
 
 class Origin(NamedTuple):
-    """A place in a file; line and column count from 1, columns in characters, 0 is unknown."""
+    """A place in a file; line and column count from 1, columns in characters, 0 is unknown.
+
+    `source` is the text of the line, of which `width` characters from `column` on are meant.
+    """
 
     file: str
     line: int
     column: int
+    source: str = ""
+    width: int = 1
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}" if self.line else self.file

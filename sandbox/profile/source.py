@@ -47,8 +47,8 @@ class SourceFile:
 
     def origin(self, path: KeyPath) -> Origin:
         """The place of a statement, or of the nearest one above it."""
-        line, column, _ = self._place(path, on_key=False)
-        return Origin(self.shown, line, column)
+        line, column, width = self._place(path, on_key=False)
+        return Origin(self.shown, line, column, self.line(line), width)
 
     def problem(
         self, path: KeyPath, reason: str, hint: str = "", *, on_key: bool = False

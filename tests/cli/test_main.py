@@ -3,6 +3,7 @@
 import importlib
 import os
 import pty
+import re
 import subprocess
 import sys
 
@@ -11,6 +12,8 @@ import pytest
 
 from sandbox import __version__, cli
 from sandbox.cli import output
+from sandbox.cli.help import EXAMPLES, SECTIONS
+from sandbox.cli.verbs import VERBS
 from sandbox.errors import Problem, ProfileError, SetupError, UnsupportedError
 
 
@@ -27,7 +30,7 @@ def python_sbx(*args: str, **more: object) -> subprocess.CompletedProcess[str]:
     return done
 
 
-@pytest.mark.parametrize("verb", sorted(cli.VERBS))
+@pytest.mark.parametrize("verb", sorted(VERBS))
 def test_every_verb_in_the_help_is_there(verb: str) -> None:
     """Each verb of the table has its module, a command of that name and help of its own."""
     command = importlib.import_module(f"sandbox.cli.{verb}").command
@@ -38,14 +41,27 @@ def test_every_verb_in_the_help_is_there(verb: str) -> None:
 def test_help_names_every_verb_without_importing_one() -> None:
     """`sbx --help` costs no more than click itself."""
     code = (
-        "import sys; from sandbox.cli import VERBS, main; main(['--help'])\n"
+        "import sys; from sandbox.cli.verbs import VERBS; from sandbox.cli import main; main(['--help'])\n"
         "print(*(v for v in VERBS if f'sandbox.cli.{v}' in sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     *help_lines, imported = done.stdout.splitlines()
     assert imported == ""
-    for verb, summary in cli.VERBS.items():
+    for verb, summary in VERBS.items():
         assert any(line.split()[:2] == [verb, summary.split()[0]] for line in help_lines)
+
+
+def test_every_verb_is_in_one_group_and_has_examples() -> None:
+    """A new verb needs its place in the help and lines that show what it is for."""
+    grouped = [name for names in SECTIONS.values() for name in names]
+    assert sorted(grouped) == sorted(VERBS)
+    assert set(EXAMPLES) == set(VERBS)
+    for verb, examples in EXAMPLES.items():
+        text = python_sbx(verb, "--help").stdout
+        assert "\nExamples:\n" in text
+        for line, what in examples:
+            assert f"sbx {verb}" in line
+            assert re.search(rf"(?m)^  {re.escape(line)} +# {re.escape(what)}$", text)
 
 
 def test_without_a_verb_the_help_is_printed() -> None:
@@ -77,6 +93,14 @@ def test_version() -> None:
             "invalid value for 'SHELL': 'tcsh' is not one of 'bash', 'zsh', 'fish'",
             "'sbx completion --help' tells what there is",
         ),
+        (
+            ["completion", "fsh"],
+            "invalid value for 'SHELL': 'fsh' is not one of 'bash', 'zsh', 'fish'",
+            "did you mean 'fish' or 'zsh'?",
+        ),
+        (["--profile"], "there is no option '--profile'", "'sbx run' has it"),
+        (["run", "--resolved"], "there is no option '--resolved'", "'sbx show' has it"),
+        (["minimal"], "there is no verb 'minimal'", "'sbx run --profile minimal' runs it"),
     ),
 )
 def test_a_wrong_command_line_is_told_what_would_be_right(
@@ -184,6 +208,8 @@ def test_output_that_cannot_be_written_is_an_error() -> None:
         ({"TERM": "xterm", "NO_COLOR": ""}, True),
         ({"TERM": "dumb"}, False),
         ({}, False),
+        ({"TERM": "xterm", "CLICOLOR": "0"}, False),
+        ({"TERM": "xterm", "NO_COLOR": "1", "FORCE_COLOR": "1"}, False),
     ),
 )
 def test_colour_is_for_terminals_that_want_it(environment: dict[str, str], coloured: bool) -> None:
@@ -205,6 +231,25 @@ def test_colour_is_not_for_pipes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert python_sbx("nosuchverb").stderr.startswith("sbx: error: ")
 
 
+@pytest.mark.parametrize(
+    ("environment", "coloured"),
+    (
+        ({"FORCE_COLOR": "1"}, True),
+        ({"FORCE_COLOR": "0"}, False),
+        ({"CLICOLOR_FORCE": "1"}, True),
+        ({"CLICOLOR_FORCE": ""}, False),
+        ({"FORCE_COLOR": "1", "NO_COLOR": "1"}, False),
+    ),
+)
+@pytest.mark.parametrize("words", (["nosuchverb"], ["profiles"], ["plan", "minimal"]))
+def test_colour_can_be_forced(
+    words: list[str], environment: dict[str, str], coloured: bool
+) -> None:
+    """On both streams, as a pager or a log of CI wants it."""
+    done = python_sbx(*words, env=environment)
+    assert ("\x1b[" in done.stdout + done.stderr) == coloured
+
+
 @pytest.mark.parametrize("text", ("plain", "grüße", "日本語"))
 def test_what_people_write_stays_readable(text: str) -> None:
     """Only characters that act on a terminal are escaped."""
@@ -224,42 +269,3 @@ def test_what_people_write_stays_readable(text: str) -> None:
 def test_what_acts_on_a_terminal_is_escaped(text: str, shown: str) -> None:
     """Control, undecodable and bidirectional characters are shown as escapes."""
     assert output.printable(text) == shown
-
-
-@pytest.mark.parametrize(
-    ("words", "expected"),
-    (
-        ("sbx c", {"check", "completion"}),
-        ("sbx completion ", {"bash", "zsh", "fish"}),
-        ("sbx --ver", {"--version"}),
-    ),
-)
-def test_completion_offers_what_fits(words: str, expected: set[str]) -> None:
-    """What a shell's completion asks for: verbs, choices and options."""
-    env = {
-        "_SBX_COMPLETE": "bash_complete",
-        "COMP_WORDS": words,
-        "COMP_CWORD": str(words.count(" ")),
-    }
-    found = {line.split(",")[1] for line in python_sbx(env=env).stdout.splitlines()}
-    assert found == expected
-
-
-@pytest.mark.parametrize("shell", ("bash", "zsh", "fish"))
-def test_completion_scripts_ask_sbx(shell: str) -> None:
-    """Each script sets the variable that makes sbx answer."""
-    done = python_sbx("completion", shell)
-    assert done.returncode == 0
-    assert f"_SBX_COMPLETE={shell}_complete" in done.stdout
-
-
-def test_bash_completes_with_the_script(sbx_path: str) -> None:
-    """A real bash loads the script and completes a verb with the installed sbx."""
-    script = (
-        'eval "$(sbx completion bash)"; COMP_WORDS=(sbx doc); COMP_CWORD=1; '
-        '_sbx_completion sbx; echo "${COMPREPLY[@]}"'
-    )
-    env = {"PATH": f"{os.path.dirname(sbx_path)}:/usr/bin:/bin", "HOME": "/nonexistent"}
-    command = ["bash", "--norc", "-c", script]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
-    assert (done.stdout, done.stderr) == ("doctor\n", "")

@@ -58,6 +58,8 @@ def test_a_profiles_missing_command_is_told_with_its_line(sandbox: Sandbox) -> N
     assert done.returncode == 127
     assert done.stderr == (
         f"sbx: error: {path}:5: process.command: there is no command 'nosuch' in the sandbox\n"
+        "  5 | command = ['nosuch']\n"
+        "    |           ^^^^^^^^^^\n"
         "hint: the sandbox has what filesystem.execute grants; "
         "it was searched in the PATH of [environment]\n"
     )

@@ -14,7 +14,7 @@ from benchmarks import report
 from benchmarks.run import NAMES
 from docs import build_manual
 from sandbox import __version__
-from sandbox.cli import VERBS
+from sandbox.cli.verbs import VERBS
 from sandbox.profile import validate
 from sandbox.profile.resolved import key_text
 
@@ -104,6 +104,24 @@ def test_every_verb_and_each_of_its_options_is_documented(verb: str) -> None:
     described = set(OPTION.findall(section + common))
     assert options_of(verb) - described == set()
     assert set(OPTION.findall(section)) - options_of(verb) == set()
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_synopsis_has_every_option_and_argument_of_a_verb(verb: str) -> None:
+    synopsis = read("docs/man/sbx.1").partition(".SH SYNOPSIS\n")[2].partition(".SH")[0]
+    (line,) = re.findall(rf"(?m)^sbx {verb}\b.*(?:\n .*)*", plain_roff(synopsis))
+    params = [param for param in command_of(verb).params if not getattr(param, "hidden", False)]
+    for param in params:
+        if isinstance(param, click.Argument):
+            assert re.search(r"\w+", param.make_metavar(click.Context(command_of(verb))))[0] in line  # type: ignore[index]
+        else:
+            assert [
+                option
+                for option in param.opts
+                if f"{option}" in line.replace("]", " ").split()
+                or f"[{option}" in line.replace("]", " ").split()
+            ], (param.name, line)
+    assert set(OPTION.findall(line)) <= options_of(verb)
 
 
 @pytest.mark.parametrize("status", ("125", "126", "127", "128"))

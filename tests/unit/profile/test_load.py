@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sandbox.errors import Problem, ProfileError
-from sandbox.profile import load
+from sandbox.profile import Origin, load
 from sandbox.profile.names import shipped_names, shipped_path
 from tests.unit.profile.conftest import Load, Problems, Write
 
@@ -248,7 +248,8 @@ def test_every_statement_knows_where_it_stands(write: Write, load_text: Load) ->
     assert resolved.profile.filesystem.read == ("/a", "/m", "/z")
     places = [str(resolved.origin(("filesystem", "read", at))) for at in range(3)]
     assert places == ["base.toml:3", "app.toml:5", "base.toml:3"]
-    assert resolved.origin(("filesystem", "read", 0)) == ("base.toml", 3, 15)
+    first = resolved.origin(("filesystem", "read", 0))
+    assert first == Origin("base.toml", 3, 15, "read = ['/z', '/a']", 4)
     assert str(resolved.origin(("environment", "set", "A"))) == "base.toml:5"
     assert str(resolved.origin(("mounts", 0, "size"))) == "app.toml:9"
     # What isn't stated is placed at the nearest statement around it, if there is one.

@@ -2,15 +2,15 @@
 
 import json
 import os
-import pty
 import tomllib
 from pathlib import Path
 
 import pytest
 
 from sandbox.cli import main
-from sandbox.cli.check import marked
+from sandbox.cli.excerpt import marked
 from sandbox.errors import EXIT_SANDBOX, Problem
+from sandbox.profile.names import shipped_names
 from sandbox.profile.schema import schema_text
 from tests.unit.profile.conftest import Write
 
@@ -36,7 +36,7 @@ def test_check_reports_all_problems_of_all_files(write: Write, capsys: Output) -
     assert main(["check", "app.toml", "other.toml", "good.toml", "nope.toml"]) == EXIT_SANDBOX
     out, err = capsys.readouterr()
     assert out == "good.toml: ok\n"
-    assert err.splitlines() == [
+    assert [line for line in err.splitlines() if " | " not in line] == [
         "sbx: error: app.toml:3: process.umsk: there is no such key",
         "hint: did you mean 'umask'?",
         "sbx: error: app.toml:4: process.cwd: 'x' isn't an absolute path",
@@ -95,7 +95,9 @@ def test_names_that_are_no_text_are_shown_as_escapes(
         file.write("schema = 1\n[filesystem]\nread = ['${cwd}/x']\n")
     assert main(["check", path]) == EXIT_SANDBOX
     assert capsys.readouterr().err.splitlines() == [
-        "sbx: error: \\udcfe.toml:3: filesystem.read[0]: holds bytes that aren't UTF-8"
+        "sbx: error: \\udcfe.toml:3: filesystem.read[0]: holds bytes that aren't UTF-8",
+        "  3 | read = ['${cwd}/x']",
+        "    |         ^^^^^^^^^^",
     ]
     assert main(["check", "--json", path]) == EXIT_SANDBOX
     assert json.loads(capsys.readouterr().out)["problems"][0]["file"] == "\\udcfe.toml"
@@ -107,22 +109,36 @@ def test_names_that_are_no_text_are_shown_as_escapes(
     capsys.readouterr()
 
 
-def test_check_marks_the_place_on_a_terminal(
-    write: Write, monkeypatch: pytest.MonkeyPatch, sbx_path: str
-) -> None:
+@pytest.mark.parametrize("verb", (["check"], ["show"], ["plan"], ["run", "-p"]))
+def test_the_place_is_marked_in_the_line(write: Write, capsys: Output, verb: list[str]) -> None:
     write("[process]\nterminal = 'sometimes'")
-    ours, theirs = pty.openpty()
-    environ = {"PATH": os.environ["PATH"], "NO_COLOR": "1", "TERM": "xterm"}
-    import subprocess
+    assert main([*verb, "app.toml"]) == EXIT_SANDBOX
+    assert capsys.readouterr().err.splitlines() == [
+        "sbx: error: app.toml:3: process.terminal: 'sometimes' isn't 'never' or 'auto' or 'always'",
+        "  3 | terminal = 'sometimes'",
+        "    |            ^^^^^^^^^^^",
+    ]
 
-    done = subprocess.run(
-        [sbx_path, "check", "app.toml"], check=False, stderr=theirs, env=environ, timeout=60
-    )
-    os.close(theirs)
-    shown = os.read(ours, 65536).decode().replace("\r\n", "\n")
-    os.close(ours)
-    assert done.returncode == EXIT_SANDBOX
-    assert shown.splitlines()[1:3] == ["  terminal = 'sometimes'", "             ^^^^^^^^^^^"]
+
+def test_the_mark_is_coloured_where_colour_is_wanted(
+    write: Write, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("[process]\numsk = '1'")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert main(["check", "app.toml"]) == EXIT_SANDBOX
+    err = capsys.readouterr().err
+    assert "\x1b[1;31m^^^^\x1b[0m" in err
+    assert "\x1b[1;36mhint:\x1b[0m did you mean 'umask'?" in err
+
+
+def test_no_line_of_a_profile_can_command_the_terminal(write: Write, capsys: Output) -> None:
+    """A tab is one cell wide, and what can't be seen is shown as an escape."""
+    write("[process]\n\tcwd = 'x' # \u202e")
+    assert main(["check", "app.toml"]) == EXIT_SANDBOX
+    err = capsys.readouterr().err
+    assert "\u202e" not in err
+    assert "  3 |  cwd = 'x' # \\u202e\n" in err
 
 
 @pytest.mark.parametrize(
@@ -184,6 +200,32 @@ def test_show_resolved_names_the_file_and_line_of_each_rule(write: Write, capsys
     } in entries
 
 
+def test_show_key_prints_the_rules_of_a_table_or_a_key(write: Write, capsys: Output) -> None:
+    write("[filesystem]\nread = ['/a']\n[network]\nmode = 'host'")
+    assert main(["show", "--key", "filesystem.read", "--key", "network", "app.toml"]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert rows == [
+        ["filesystem.read", '"/a"', "app.toml:3"],
+        ["network.mode", '"host"', "app.toml:5"],
+    ]
+    assert main(["show", "--key", "netwrok", "app.toml"]) == EXIT_SANDBOX
+    assert "did you mean 'network'?" in capsys.readouterr().err
+
+
+def test_profiles_lists_what_is_shipped(capsys: Output) -> None:
+    assert main(["profiles", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert [profile["name"] for profile in listed] == list(shipped_names())
+    assert all(profile["description"] for profile in listed)
+    interactive = next(profile for profile in listed if profile["name"] == "interactive")
+    assert interactive["extends"] == ["minimal"]
+    assert interactive["command"] == ["/bin/sh"]
+    assert main(["profiles"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for profile in listed:
+        assert f"{profile['name']} {' '.join(profile['description'].split())}" in text
+
+
 def test_show_prints_the_profile_as_json(write: Write, capsys: Output) -> None:
     write("[process]\numask = '0077'")
     assert main(["show", "--json", "app.toml"]) == 0
@@ -195,7 +237,10 @@ def test_show_prints_the_profile_as_json(write: Write, capsys: Output) -> None:
 def test_show_reports_what_is_wrong(write: Write, capsys: Output) -> None:
     write("[qqqq]")
     assert main(["show", "app.toml"]) == EXIT_SANDBOX
-    assert capsys.readouterr() == ("", "sbx: error: app.toml:2: qqqq: there is no such key\n")
+    assert capsys.readouterr() == (
+        "",
+        "sbx: error: app.toml:2: qqqq: there is no such key\n  2 | [qqqq]\n    |  ^^^^\n",
+    )
 
 
 def test_schema_prints_the_schema(capsys: Output) -> None:

@@ -1,0 +1,88 @@
+"""What the help shows beside verbs and options: their groups, and examples that can be typed."""
+
+from typing import NamedTuple
+
+import click
+
+
+class Example(NamedTuple):
+    """A line to type, and what it does."""
+
+    line: str
+    what: str
+
+
+START = (
+    Example("sbx init -- ./app.py", "write a first profile for a program"),
+    Example("sbx run --profile app.toml", "run it in its sandbox"),
+    Example("sbx doctor", "see what this host can enforce"),
+)
+
+SECTIONS = {
+    "Run": ("run",),
+    "Write profiles": ("init", "check", "profiles", "schema"),
+    "Understand them": ("show", "plan"),
+    "Set up": ("doctor", "completion"),
+}
+
+EXAMPLES = {
+    "run": (
+        Example("sbx run --profile app.toml", "the profile's own command"),
+        Example("sbx run -p app.toml -- ls -l", "another one in the same sandbox"),
+        Example("sbx run -p interactive", "a shell with an empty home and no network"),
+        Example("sbx run -p app.toml --timing -- true", "where a launch spends its time"),
+    ),
+    "init": (
+        Example("sbx init", "asks for everything"),
+        Example("sbx init -w result -- sort input.txt -o result/sorted.txt", "asks for the rest"),
+        Example("sbx init --yes --network host -- curl https://example.org/", "asks nothing"),
+        Example("sbx init -o - -- python3 -m json.tool input.txt", "prints the profile"),
+    ),
+    "check": (
+        Example("sbx check app.toml", "one profile, with all that it extends"),
+        Example("sbx check --json *.toml", "several, for a machine"),
+    ),
+    "profiles": (
+        Example("sbx profiles", "what there is to start from"),
+        Example("sbx profiles --json", "the same for a machine"),
+    ),
+    "show": (
+        Example("sbx show app.toml", "one profile that says by itself what this one says"),
+        Example("sbx show --resolved app.toml", "each rule with the line that it comes from"),
+        Example("sbx show --key filesystem minimal", "those of one table"),
+    ),
+    "plan": (
+        Example("sbx plan app.toml", "what a launch does, step by step"),
+        Example("sbx plan minimal -- ls /", "the same for another command"),
+        Example("sbx plan --json app.toml", "for a machine"),
+    ),
+    "doctor": (
+        Example("sbx doctor", "a table, and the commands that mend what fails"),
+        Example("sbx doctor --json", "for a machine"),
+    ),
+    "schema": (Example("sbx schema > sbx.schema.json", "for an editor beside the profiles"),),
+    "completion": (
+        Example("sbx completion bash > ~/.local/share/bash-completion/completions/sbx", "bash"),
+        Example("sbx completion fish > ~/.config/fish/completions/sbx.fish", "fish"),
+        Example('eval "$(sbx completion zsh)"', "zsh, in ~/.zshrc behind compinit"),
+    ),
+}
+
+
+class Verb(click.Command):
+    """A command whose help ends with its examples."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        write_examples(formatter, "Examples", EXAMPLES.get(ctx.info_name or "", ()))
+        super().format_epilog(ctx, formatter)
+
+
+def write_examples(
+    formatter: click.HelpFormatter, title: str, examples: tuple[Example, ...]
+) -> None:
+    """Lines to type with what they do behind them; none is broken, so that all can be copied."""
+    width = max((len(example.line) for example in examples), default=0)
+    if examples:
+        with formatter.section(title):
+            for line, what in examples:
+                formatter.write(f"{'':{formatter.current_indent}}{line:<{width}}  # {what}\n")

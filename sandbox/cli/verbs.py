@@ -1,0 +1,16 @@
+"""The table of verbs: name and summary, so that neither help nor completion imports a verb."""
+
+VERBS = {
+    "run": "Run a command in the sandbox that a profile describes.",
+    "init": "Write a first profile for a program.",
+    "check": "Say everything that is wrong with profiles.",
+    "profiles": "List the profiles that come with sbx.",
+    "schema": "Print the JSON Schema of profiles, for editors.",
+    "show": "Print a profile as it takes effect, with the origin of each rule.",
+    "plan": "Print what a launch would do, step by step.",
+    "doctor": "Say what this host can and cannot enforce, and how to mend it.",
+    "completion": "Print the completion script of a shell.",
+}
+
+# What the native launcher turns to Python for; nobody types these.
+INTERNAL = {"_failure": "failure", "_timing": "timing"}
