@@ -51,8 +51,31 @@ static int find_to_cover(const struct context *c, const char *path) {
         return find_in_root(c, path, O_PATH);
 }
 
+/* The kernel lets nobody rename or remove a mount point, but a directory above it. */
+static int keep_in_place(struct context *c, const char *path, uint64_t how) {
+        struct stat st;
+        cleanup_fd int point = find_in_root(c, path, O_PATH | O_NOFOLLOW);
+        if (point == -ENOENT || point == -ENOTDIR)
+                return 0;
+        if (point < 0)
+                return point;
+        if (fstat(point, &st) < 0)
+                return -errno;
+        if (S_ISLNK(st.st_mode))
+                return -ELOOP;
+        /* A file in a directory's place must not come to lead elsewhere, as the .git of a worktree could. */
+        uint64_t attributes = how == MASK_READ_ONLY || !S_ISDIR(st.st_mode) ? ATTR_RDONLY : 0;
+        cleanup_fd int tree = clone_tree(point, attributes, 0, 1, -1);
+        if (tree < 0)
+                return tree;
+        forget_below(c, path);
+        return CALL(SYS_move_mount, tree, "", point, "", MOVE_MOUNT_FROM_EMPTY | MOVE_MOUNT_TO_EMPTY);
+}
+
 int perform_mask_path(struct context *c, const void *payload) {
         const struct op_path_number *op = payload;
+        if (op->value == MASK_READ_ONLY || op->value == MASK_PIN)
+                return keep_in_place(c, string_of(c, op->path), op->value);
         struct stat st;
         struct mount_attributes sealed = { .set = ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC };
         cleanup_fd int own = -1, point = find_to_cover(c, string_of(c, op->path));

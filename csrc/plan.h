@@ -130,7 +130,8 @@ enum {
 enum { PROC_PIDS_ONLY = 1 };
 /* MaskPath.how */
 /* MASK_PASSAGE: denied, but something more specific is mounted below; SetMountAttributes seals it */
-enum { MASK_EMPTY = 0, MASK_DENY = 1, MASK_PASSAGE = 2 };
+/* MASK_READ_ONLY and MASK_PIN: covered by itself, so that it can be neither renamed nor removed */
+enum { MASK_EMPTY = 0, MASK_DENY = 1, MASK_PASSAGE = 2, MASK_READ_ONLY = 3, MASK_PIN = 4 };
 /* AllowPath.flags */
 enum { ALLOW_OPTIONAL = 1 };
 

@@ -19,11 +19,16 @@ class Bind(IntFlag):
 
 
 class Mask(IntEnum):
-    """What covers a path: something empty, something shut, or a passage to mounts below it."""
+    """What covers a path: something empty, something shut, or a passage to mounts below it.
+
+    The last two cover it with itself, read-only or only so that it can't be moved away.
+    """
 
     EMPTY = 0
     DENY = 1
     PASSAGE = 2
+    READ_ONLY = 3
+    PIN = 4
 
 
 class MountRoot(Op, frozen=True, kw_only=True):
@@ -242,7 +247,8 @@ class MountDevpts(Op, frozen=True, kw_only=True):
 class MaskPath(Op, frozen=True, kw_only=True):
     """What lies at `path` is covered, by what `Mask` says; nothing is done where it is missing.
 
-    A passage can only be passed through, to mounts below; `SetMountAttributes` seals it later.
+    A passage can only be passed through, to mounts below; `SetMountAttributes` seals it later. A
+    symbolic link can't be covered with itself: the launch fails.
     """
 
     KIND = 19
@@ -254,6 +260,8 @@ class MaskPath(Op, frozen=True, kw_only=True):
             "is covered by something empty",
             "is covered by something that can't be opened",
             "is covered; only what is mounted below it can be reached",
+            "is read-only and stays where it is, if it is there",
+            "stays where it is, if it is there",
         )
         return f"{self.path} {words[self.how]}"
 

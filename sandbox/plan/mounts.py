@@ -90,6 +90,7 @@ class _Assembly:
         self.tree = tree
         self.nested = nested
         self.seals: list[Step] = []
+        self.pinned: set[str] = set()
 
     def steps(self) -> Iterator[Step]:
         yield self._root()
@@ -201,6 +202,8 @@ class _Assembly:
                 yield BindMount(source=path, target=path, attributes=attributes, flags=flags)
             case Kind.DENY | Kind.MASK:
                 yield self._cover(node)
+            case Kind.PROTECTED:
+                yield from self._protect(path)
             case Kind.TMPFS:
                 yield self._tmpfs(path, node.size, node.mode, node.rights)
             case Kind.MOUNT if node.mount and node.mount.type == "file":
@@ -247,6 +250,17 @@ class _Assembly:
             self.seals.append(Step(seal, node.origin))
             return MaskPath(path=node.path, how=Mask.PASSAGE)
         return MaskPath(path=node.path, how=Mask.DENY if node.kind == Kind.DENY else Mask.EMPTY)
+
+    def _protect(self, path: str) -> Iterator[Op]:
+        """A renamed directory would take what is protected in it along, and leave the name free."""
+        above = path
+        way: list[str] = []
+        while (above := above.rpartition("/")[0]) and not self.tree.is_mounted(above):
+            if above not in self.pinned:
+                way.append(above)
+        self.pinned.update(way)
+        yield from (MaskPath(path=place, how=Mask.PIN) for place in reversed(way))
+        yield MaskPath(path=path, how=Mask.READ_ONLY)
 
     def _tmpfs(self, path: str, size: int, mode: int, rights: Right) -> MountTmpfs:
         return MountTmpfs(

@@ -31,15 +31,16 @@ class Kind(IntEnum):
     HOST = 0  # what filesystem.read, write and execute name
     SHOWN = 1  # the same, but a mount above shows it with these very rights already
     LINK = 2
-    TMPFS = 3
-    PROC = 4
-    DEV = 5
-    NODE = 6
-    PTS = 7
-    FILE = 8
-    MOUNT = 9
-    MASK = 10
-    DENY = 11
+    PROTECTED = 3
+    TMPFS = 4
+    PROC = 5
+    DEV = 6
+    NODE = 7
+    PTS = 8
+    FILE = 9
+    MOUNT = 10
+    MASK = 11
+    DENY = 12
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,6 +66,10 @@ class Tree(msgspec.Struct, frozen=True, kw_only=True):
     nodes: tuple[Node, ...]
     root: Right | None
 
+    def is_mounted(self, path: str) -> bool:
+        """Whether a statement about this very path brings a mount of its own."""
+        return any(node.path == path and node.kind not in _NO_MOUNTS for node in self.nodes)
+
     def below(self, path: str) -> Iterator[Node]:
         """What lies beneath `path`."""
         prefix = path.rstrip("/") + "/"
@@ -84,6 +89,7 @@ _RIGHTS: Final = (
     ("execute", Right.READ | Right.EXECUTE),
 )
 _NODES: Final = ("full", "null", "random", "tty", "urandom", "zero")
+_NO_MOUNTS: Final = frozenset({Kind.SHOWN, Kind.LINK})
 _DEV_LINKS: Final = {
     "/dev/fd": "/proc/self/fd",
     "/dev/ptmx": "pts/ptmx",
@@ -133,12 +139,14 @@ class _Builder:
         rights: dict[str, Right] = {}
         origins: dict[str, KeyPath] = {}
         denied = {*self.profile.filesystem.deny, *self.profile.filesystem.mask}
+        protected = self._protected()
         for name, right in _RIGHTS:
             for index, written in enumerate(getattr(self.profile.filesystem, name)):
                 if self._is_left_out(written):
                     continue
                 path = self._real(written, ("filesystem", name, index), links=True)
-                rights[path] = rights.get(path, Right(0)) | right
+                right_here = right & ~Right.WRITE if path in protected else right
+                rights[path] = rights.get(path, Right(0)) | right_here
                 origins.setdefault(path, ("filesystem", name, index))
         if "/" in rights and "/" not in denied:
             self.root = rights["/"]
@@ -147,6 +155,20 @@ class _Builder:
         for path, right in rights.items():
             if path != "/":
                 self._put(Node(path=path, kind=Kind.HOST, rights=right, origin=origins[path]))
+                protected.pop(path, None)
+        for path, origin in protected.items():
+            self._put(Node(path=path, kind=Kind.PROTECTED, origin=origin))
+
+    def _protected(self) -> dict[str, KeyPath]:
+        found: dict[str, KeyPath] = {}
+        for index, written in enumerate(self.profile.filesystem.protect):
+            origin: KeyPath = ("filesystem", "protect", index)
+            path = self._real(written, origin)
+            if path == "/":
+                hint = "leave '/' out of filesystem.write"
+                self.inputs.conflict(origin, "the root can't be protected as a whole", hint)
+            found.setdefault(path, origin)
+        return found
 
     def _is_left_out(self, path: str) -> bool:
         """One of the usual links that this distribution doesn't have: there is nothing to show."""
@@ -304,6 +326,11 @@ class _Builder:
                 continue  # the tree has it
             if node.kind in {Kind.DENY, Kind.MASK} and not self._is_visible(above):
                 continue
+            if node.kind == Kind.PROTECTED:
+                rights = (self.root or Right(0)) if above is None else above.rights
+                if not rights & Right.WRITE:
+                    continue
+                node = msgspec.structs.replace(node, rights=rights & ~Right.WRITE)
             if node.kind == Kind.HOST and self._is_shown(node, above):
                 node = msgspec.structs.replace(node, kind=Kind.SHOWN)
             kept[path] = node

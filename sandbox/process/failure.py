@@ -127,6 +127,15 @@ def _by_op(op: Op, failure: Failure) -> Words | None:
         )
     if isinstance(op, ops.BindMount | ops.MountRootTree | ops.BindDevice):
         return _source(op.source, failure)
+    if (
+        isinstance(op, ops.MaskPath)
+        and op.how in (ops.Mask.READ_ONLY, ops.Mask.PIN)
+        and error == errno.ELOOP
+    ):
+        return Words(
+            f"'{op.path}' is a symbolic link, which can't be protected: it could be replaced",
+            "look at what it leads to, and put that in its place",
+        )
     if isinstance(op, ops.CheckDescriptors):
         return Words(
             f"{STREAMS[failure.detail]} is a directory", "redirect it to a file or /dev/null"

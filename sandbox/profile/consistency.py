@@ -69,6 +69,7 @@ def _targets(resolved: ResolvedProfile) -> Iterator[tuple[KeyPath, str, str]]:
         ("read", filesystem.read),
         ("write", filesystem.write),
         ("execute", filesystem.execute),
+        ("protect", filesystem.protect),
     ):
         for at, path in enumerate(paths):
             yield from _taken(resolved, ("filesystem", key, at), path, taken)

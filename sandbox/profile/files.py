@@ -66,6 +66,13 @@ class Filesystem(Table, frozen=True, kw_only=True):
     mask: Annotated[
         tuple[Path, ...], Meta(description="There but empty: an empty file or directory instead.")
     ] = ()
+    protect: Annotated[
+        tuple[Path, ...],
+        Meta(
+            description="Read-only where it is there, though a path above is writable; neither it "
+            "nor a directory that leads to it can be renamed or removed."
+        ),
+    ] = ()
     tmpfs: Annotated[
         tuple[Path | Tmpfs, ...],
         Meta(description="Fresh writable directories in memory: a path, or {path, size, mode}."),

@@ -17,6 +17,7 @@ _NARROWING = frozenset(
     {
         ("filesystem", "deny"),
         ("filesystem", "mask"),
+        ("filesystem", "protect"),
         ("seccomp", "deny"),
         ("landlock", "scopes"),
         ("profile", "sealed"),
@@ -33,6 +34,8 @@ _SHOWING = frozenset(
         ("mounts",),
     }
 )
+_PROTECTING = ("filesystem", "protect")
+_WRITING = frozenset({("filesystem", "write"), ("filesystem", "tmpfs"), ("mounts",)})
 _ALLOWED_CALLS = frozenset({("seccomp", "allow"), ("seccomp", "rules")})
 _SCOPES = ("landlock", "scopes")
 _OPTIONAL = ("profile", "optional")
@@ -67,6 +70,7 @@ class _Seal:
         self.graph = graph
         self.inside = graph.below[file] | {file}
         self.hidden = [path for key in _HIDING for path in self.members(key)]
+        self.protected = self.members(_PROTECTING)
         self.denied = self.members(("seccomp", "deny"))
 
     def problems(self, uses: Sequence[Mapping[KeyPath, set[str]]]) -> Iterator[Problem]:
@@ -86,6 +90,8 @@ class _Seal:
             yield self.problem(statement, f"{self.words()}, so it cannot become optional")
         elif path in _SHOWING and member is not None:
             yield from self.shown_again(member, statement)
+            if path in _WRITING:
+                yield from self.made_writable(member, statement)
         elif path in _ALLOWED_CALLS and member is not None and self.denied:
             yield from self.allowed_again(member, statement)
 
@@ -121,9 +127,18 @@ class _Seal:
 
     def shown_again(self, path: str, statement: Statement) -> Iterator[Problem]:
         for hidden in self.hidden:
-            if path == hidden or path.startswith(f"{hidden.rstrip('/')}/"):
+            if any(_is_within(shown, hidden) for shown in (path, *_sources(statement.value))):
                 yield self.problem(
                     statement, f"{self.words()}, and '{hidden}' stays hidden with all below it"
+                )
+
+    def made_writable(self, path: str, statement: Statement) -> Iterator[Problem]:
+        """A more specific statement would stand over the protection of what is above."""
+        for protected in self.protected:
+            if _is_within(path, protected):
+                yield self.problem(
+                    statement,
+                    f"{self.words()}, and '{protected}' stays as it is, with all below it",
                 )
 
     def allowed_again(self, member: str, statement: Statement) -> Iterator[Problem]:
@@ -178,6 +193,17 @@ class _Seal:
         if statement.file == COMMAND_LINE:
             return Problem("command line", 0, 0, key_text(statement.path), reason)
         return self.graph.files[statement.file].problem(statement.path, reason)
+
+
+def _is_within(path: str, directory: str) -> bool:
+    return path == directory or path.startswith(f"{directory.rstrip('/')}/")
+
+
+def _sources(value: Any) -> list[str]:
+    """What a mount shows of the host, wherever it shows it."""
+    if not isinstance(value, dict):
+        return []
+    return [path for path in (value.get("source"), *value.get("lower", ())) if path]
 
 
 @cache

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sandbox.plan.kernel import Attr
-from sandbox.plan.ops import BindMount, MaskPath, MountRootTree
+from sandbox.plan.ops import BindMount, Mask, MaskPath, MountRootTree
 from sandbox.plan.record import Plan
 from tests.plans import compiled
 
@@ -32,8 +32,10 @@ def rights_in(plan: Plan, path: str) -> str:
                 found = letters(op.attributes)
             case BindMount() if f"{path}/".startswith(f"{op.target}/"):
                 found = letters(op.attributes)
+            case MaskPath(how=Mask.PIN):
+                pass
             case MaskPath() if f"{path}/".startswith(f"{op.path}/"):
-                found = ""
+                found = found.replace("w", "") if op.how == Mask.READ_ONLY else ""
     return found
 
 
@@ -46,15 +48,20 @@ def rights_stated(statements: dict[str, list[str]], path: str) -> str:
         by = {name for name, paths in statements.items() if place in paths}
         if by & {"deny", "mask"}:
             return ""
+        if by == {"protect"}:
+            return rights_stated(statements, place.rpartition("/")[0] or "/").replace("w", "")
         if by:
-            return "r" + ("w" if "write" in by else "") + ("x" if "execute" in by else "")
+            writable = "write" in by and "protect" not in by
+            return "r" + ("w" if writable else "") + ("x" if "execute" in by else "")
     return ""
 
 
 @st.composite
 def statements(draw: st.DrawFn) -> dict[str, list[str]]:
     paths = st.lists(st.sampled_from(PATHS), unique=True, max_size=4)
-    return {name: draw(paths) for name in ("read", "write", "execute", "deny", "mask")}
+    found = {name: draw(paths) for name in ("read", "write", "execute", "deny", "mask", "protect")}
+    found["protect"] = [path for path in found["protect"] if path != "/"]
+    return found
 
 
 @given(statements())

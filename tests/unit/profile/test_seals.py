@@ -21,6 +21,7 @@ set = {{ A = "x" }}
 read = ["${{inner}}"]
 deny = ["/etc/secret"]
 mask = ["/etc/masked"]
+protect = ["/etc/kept"]
 [[mounts]]
 type = "tmpfs"
 target = "/m"
@@ -70,6 +71,18 @@ WIDER = [
     ("filesystem.deny", "[filesystem]\ntmpfs = ['/etc/secret/t']", "filesystem.tmpfs[0]"),
     ("filesystem", "[[mounts]]\ntype='bind'\nsource='/a'\ntarget='/etc/secret/x'", "mounts[0]"),
     ("filesystem.mask", "[filesystem]\nread = ['/etc/masked/x']", "filesystem.read[0]"),
+    (
+        "filesystem.deny",
+        "[[mounts]]\ntype='bind'\nsource='/etc/secret/x'\ntarget='/x'",
+        "mounts[0]",
+    ),
+    (
+        "filesystem.deny",
+        "[[mounts]]\ntype='overlay'\nlower=['/etc/secret']\ntarget='/x'",
+        "mounts[0]",
+    ),
+    ("filesystem.protect", "[filesystem]\nwrite = ['/etc/kept/x']", "filesystem.write[0]"),
+    ("filesystem.protect", "[filesystem]\ntmpfs = ['/etc/kept/x']", "filesystem.tmpfs[0]"),
     ("seccomp.deny", "[seccomp]\nallow = ['ptrace']", "seccomp.allow[0]"),
     ("seccomp.deny", "[[seccomp.rules]]\ncall='ptrace'\naction='log'", "seccomp.rules[0]"),
     # what the sealed statements are made of
@@ -117,7 +130,10 @@ def test_without_the_seal_it_can(
     (
         ("process", "[process]\numask = '0077'\ncommand = ['true']"),
         ("filesystem", "[filesystem]\nread = ['/srv/x']"),
-        ("filesystem", "[filesystem]\ndeny = ['/etc/more']\nmask = ['/etc/other']"),
+        (
+            "filesystem",
+            "[filesystem]\ndeny = ['/etc/more']\nmask = ['/etc/other']\nprotect = ['/etc/x']",
+        ),
         ("filesystem.deny", "[filesystem]\nread = ['/etc', '/etc/secretary']"),
         ("seccomp", "[seccomp]\ndeny = ['write']"),
         ("seccomp", "[[seccomp.rules]]\ncall = 'read'\naction = 'kill'"),
