@@ -36,9 +36,12 @@ static int tree_of_bind(const struct context *c, const struct op_bind_mount *op)
         if (op->flags & BIND_IDMAP_OWNER) {
                 if (fstat(fd, &st) < 0)
                         return -errno;
-                userns = idmap_user_namespace(st.st_uid, op->uid, st.st_gid, op->gid);
-                if (userns < 0)
-                        return userns;
+                /* Where both are the same already, file systems that can't be id-mapped serve as well. */
+                if (st.st_uid != op->uid || st.st_gid != op->gid) {
+                        userns = idmap_user_namespace(st.st_uid, op->uid, st.st_gid, op->gid);
+                        if (userns < 0)
+                                return userns;
+                }
         }
         /* A part of the root may be granted more than the mount that it lies on. */
         uint64_t clear = op->flags & BIND_FROM_ROOT ? (ATTR_RDONLY | ATTR_NOEXEC) & ~op->attributes : 0;

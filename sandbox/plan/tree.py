@@ -214,7 +214,7 @@ class _Builder:
             node = Node(
                 path=self._real(entry.path, origin),
                 kind=Kind.TMPFS,
-                rights=Right.READ | Right.WRITE,
+                rights=Right.READ | Right.WRITE | (Right.EXECUTE if entry.execute else Right(0)),
                 size=units.size(entry.size),
                 mode=units.octal(entry.mode, maximum=0o7777),
                 origin=origin,

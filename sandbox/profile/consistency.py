@@ -22,7 +22,7 @@ def check_consistency(resolved: ResolvedProfile) -> tuple[Problem, ...]:
     """Statements that contradict each other, or need one that isn't there."""
     problems = [
         resolved.problem(path, reason, hint)
-        for check in (_rootfs, _identity, _targets, _mounts, _arguments)
+        for check in (_rootfs, _identity, _cwd, _targets, _mounts, _arguments)
         for path, reason, hint in check(resolved)
     ]
     return tuple(problems)
@@ -42,6 +42,33 @@ def _identity(resolved: ResolvedProfile) -> Iterator[tuple[KeyPath, str, str]]:
     if not resolved.profile.namespaces.user and chosen in {"self", "root", "range"}:
         reason = f"the map '{chosen}' needs a user namespace, and namespaces.user is false"
         yield ("identity", "map"), reason, "the map without one is 'host'"
+
+
+def _cwd(resolved: ResolvedProfile) -> Iterator[tuple[KeyPath, str, str]]:
+    """Nothing can start in what is denied. Deny stands over a grant of the same path."""
+    profile = resolved.profile
+    cwd, filesystem = profile.process.cwd, profile.filesystem
+    granted = (
+        *filesystem.read,
+        *filesystem.write,
+        *filesystem.execute,
+        *filesystem.mask,
+        *(entry.path for entry in filesystem.tmpfs_entries()),
+        *(mount.target for mount in profile.mounts),
+    )
+    around = [path for path in filesystem.deny if _holds(path, cwd)]
+    nearest = max(around, key=len, default=None)
+    if nearest is None or any(
+        _holds(nearest, p) and _holds(p, cwd) and p != nearest for p in granted
+    ):
+        return
+    by: KeyPath = ("filesystem", "deny", filesystem.deny.index(nearest))
+    reason = f"'{cwd}' is denied by {key_text(by)} ({resolved.locate(by)}: '{nearest}')"
+    yield ("process", "cwd"), reason, f"grant a directory below '{nearest}' and start there"
+
+
+def _holds(above: str, path: str) -> bool:
+    return path == above or path.startswith(above.rstrip("/") + "/")
 
 
 def _targets(resolved: ResolvedProfile) -> Iterator[tuple[KeyPath, str, str]]:
@@ -83,10 +110,12 @@ def _taken(
         return
     origin = resolved.locate(by) or "the default"
     hint = "say with the mount itself what may be done there"
-    if by[-1] in {"proc", "dev"}:
+    if here[0] == "mounts":
+        hint = f"choose another path, one below '{path}' for example"
+    elif by[-1] in {"proc", "dev"}:
         hint = f"take it out, or set {key_text(by)} to 'none'"
     elif by[0] == "filesystem":
-        hint = "a tmpfs with rights of its own is a [[mounts]] of type 'tmpfs'"
+        hint = "what may be done in a tmpfs stands in its own entry: { path, size, mode, execute }"
     yield here, f"'{path}' is taken by {key_text(by)} ({origin})", hint
 
 

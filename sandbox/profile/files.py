@@ -45,6 +45,7 @@ class Tmpfs(Table, frozen=True, kw_only=True):
     path: Annotated[Path, Meta(description="Where it is mounted.")]
     size: Annotated[Size, Meta(description="How much it can hold.")] = "64M"
     mode: Annotated[Mode, Meta(description="Permission bits of its top directory.")] = "1777"
+    execute: Annotated[bool, Meta(description="Its files may be executed.")] = False
 
 
 class Filesystem(Table, frozen=True, kw_only=True):
@@ -75,7 +76,9 @@ class Filesystem(Table, frozen=True, kw_only=True):
     ] = ()
     tmpfs: Annotated[
         tuple[Path | Tmpfs, ...],
-        Meta(description="Fresh writable directories in memory: a path, or {path, size, mode}."),
+        Meta(
+            description="Fresh writable directories in memory: a path, or {path, size, mode, execute}."
+        ),
     ] = ()
     proc: Annotated[
         Literal["read-only", "writable", "pid", "none"],

@@ -1,7 +1,7 @@
 """The way from a name on the command line to a resolved profile."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -17,7 +17,7 @@ from sandbox.profile.resolved import KeyPath, Origin, Overrides, ResolvedProfile
 from sandbox.profile.seals import check_seals
 from sandbox.profile.source import MAXIMUM_PROBLEMS, SourceFile
 from sandbox.profile.validate import check_file
-from sandbox.profile.variables import Definition, InvalidError, Variables
+from sandbox.profile.variables import UNSET, Definition, InvalidError, Variables
 
 _Place: TypeAlias = Callable[[KeyPath], Statement | None]
 _ON_COMMAND_LINE = "command line"
@@ -61,7 +61,16 @@ def _raise_any(problems: tuple[Problem, ...]) -> None:
         ordered = sorted(
             dict.fromkeys(problems), key=lambda p: (files.index(p.file), p.line, p.column)
         )
-        raise ProfileError(tuple(ordered))
+        raise ProfileError(tuple(_unset_once(ordered)))
+
+
+def _unset_once(problems: list[Problem]) -> Iterator[Problem]:
+    """A variable of the environment that isn't set is one problem, however often it is used."""
+    told: set[str] = set()
+    for problem in problems:
+        if not (problem.reason in told and problem.reason.startswith(UNSET)):
+            yield problem
+        told.add(problem.reason)
 
 
 def _variables(

@@ -6,6 +6,7 @@ from sandbox.profile.names import suggestion
 
 MAXIMUM_LENGTH = 64 * 1024
 MAXIMUM_DEPTH = 32
+UNSET = "the environment variable"
 BUILT_IN = ("home", "cwd", "profile_dir")
 
 
@@ -89,9 +90,7 @@ class Variables:
         self.environment[variable] = value
         if value is None:
             if default is None:
-                raise InvalidError(
-                    f"the environment variable {variable} isn't set", f"set it; {hint}"
-                )
+                raise InvalidError(f"{UNSET} {variable} isn't set", f"set it; {hint}")
             return default
         return value
 

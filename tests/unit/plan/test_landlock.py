@@ -47,6 +47,12 @@ def test_the_rights_have_the_numbers_of_the_kernels_header() -> None:
         assert ours[name] == 1 << int(shift), name
 
 
+def test_files_in_memory_can_be_executed_where_that_is_said() -> None:
+    plan = bare(tmpfs=["/a", {"path": "/d", "execute": True}])
+    assert not allowed(plan, "/a") & Access.EXECUTE
+    assert allowed(plan, "/d") & Access.EXECUTE
+
+
 def test_every_right_came_with_one_version() -> None:
     seen = Access(0)
     for abi in ABIS:

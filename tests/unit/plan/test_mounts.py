@@ -238,6 +238,13 @@ def test_memory_is_limited_in_size_and_number_of_files() -> None:
     ]
 
 
+def test_files_in_memory_can_be_executed_where_that_is_said() -> None:
+    plan = bare(tmpfs=["/tmp", {"path": "/run", "execute": True}])
+    run, tmp = ops_of(plan, MountTmpfs)
+    assert (run.target, run.attributes) == ("/run", WRITE & ~Attr.NOEXEC)
+    assert (tmp.target, tmp.attributes) == ("/tmp", WRITE)
+
+
 def test_mounts_have_their_own_rights() -> None:
     plan = compiled(
         mounts=[

@@ -223,7 +223,7 @@ def test_a_name_cannot_lead_elsewhere(problems: Problems, name: str) -> None:
 
 def test_the_profile_itself_may_be_a_shipped_one(tmp_path: Path) -> None:
     for name in shipped_names():
-        resolved = load(name, cwd=str(tmp_path), environ={})
+        resolved = load(name, cwd=str(tmp_path), environ={"HOME": "/home/user"})
         assert resolved.profile.profile.name == name
         assert resolved.files[0] == shipped_path(name)
 

@@ -72,7 +72,7 @@ def test_what_is_shown_means_the_same(load_text: Load) -> None:
 
 @pytest.mark.parametrize("name", shipped_names())
 def test_so_does_every_shipped_profile(load_text: Load, tmp_path: Path, name: str) -> None:
-    profile = load(name, cwd=str(tmp_path), environ={}).profile
+    profile = load(name, cwd=str(tmp_path), environ={"HOME": "/home/user"}).profile
     about = msgspec.structs.replace(profile.profile, extends=())
     expected = msgspec.structs.replace(profile, vars={}, profile=about)
     assert again(load_text, to_toml(profile)) == expected

@@ -52,6 +52,15 @@ def test_what_was_looked_up_in_the_environment_is_recorded(load_text: Load) -> N
     assert resolved.environment == {"A": "1", "B": None, "HOME": "/h"}
 
 
+def test_what_isnt_set_is_one_problem_however_often_it_is_used(problems: Problems) -> None:
+    text = "[process]\ncommand = ['${home}', '${home}/x', '${env:NOPE}', '${env:NOPE}', '${z}']"
+    assert [problem.key for problem in problems(text)] == [
+        "process.command[0]",
+        "process.command[2]",
+        "process.command[4]",
+    ]
+
+
 @pytest.mark.parametrize(
     ("written", "reason", "hint"),
     (
