@@ -27,7 +27,9 @@ _CWD, _HOME = "/current-directory-of-the-caller", "/home-directory-of-the-caller
 
 # What says nothing about what is granted.
 _LEFT_OUT: Final = ("schema", "profile.", "vars.")
-_BASES: Final = frozenset({"minimal", "service", "interactive", "build", "desktop-headless"})
+_BASES: Final = frozenset(
+    {"minimal", "service", "interactive", "project", "build", "desktop-headless"}
+)
 
 
 class Shipped(NamedTuple):
