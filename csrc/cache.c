@@ -76,7 +76,7 @@ static int file_is_same(const struct plan *p, const struct stamp_file *stamp) {
         struct stat st;
         const char *path = plan_string(p, stamp->path);
         if ((stamp->follow ? stat(path, &st) : lstat(path, &st)) < 0)
-                return !stamp->exists && (errno == ENOENT || errno == ENOTDIR);
+                return !stamp->exists && (errno == ENOENT || errno == ENOTDIR || errno == ELOOP);
         return stamp->exists && st.st_dev == stamp->device && st.st_ino == stamp->inode && (uint64_t) st.st_size == stamp->size &&
                nanoseconds(st.st_mtim) == stamp->mtime && nanoseconds(st.st_ctim) == stamp->ctime;
 }
@@ -142,6 +142,8 @@ static int is_path(const char *profile) {
 static int write_key(char key[KEY_MAX], const char *profile, const char *cwd) {
         if (strlen(profile) >= PATH_MAX)
                 return -ENAMETOOLONG;
+        if (is_path(profile) && *profile != '/' && *cwd == 0)
+                return -ENOENT;
         strcpy(key, is_path(profile) ? "path:" : "name:");
         if (is_path(profile) && *profile != '/') {
                 strcat(key, cwd);
@@ -180,7 +182,7 @@ static int try_key(int dir, const char *key, size_t len, const char *cwd, char *
 int cache_find(const char *profile, char *const *environment, struct cached_plan *ret_plan) {
         char key[KEY_MAX], cwd[PATH_MAX];
         if (getcwd(cwd, sizeof cwd) == NULL || cwd[0] != '/')
-                return -ENOENT;
+                cwd[0] = 0; /* removed, or outside of the root: a plan that needs none still serves */
         cleanup_fd int dir = open_directory(environment);
         if (dir < 0)
                 return dir;

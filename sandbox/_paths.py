@@ -1,4 +1,4 @@
-"""Where sbx's own files lie, for an installed wheel and for an editable install."""
+"""Places that every part needs: sbx's own files, and where it was started."""
 
 import os
 
@@ -10,3 +10,12 @@ def profiles_dir() -> str:
     if os.path.isdir(installed):
         return installed
     return os.path.join(os.path.dirname(package), "profiles")
+
+
+def working_directory() -> str:
+    """The working directory; empty where it was removed or lies outside of the root."""
+    try:
+        path = os.getcwd()
+    except OSError:
+        return ""
+    return path if path.startswith("/") else ""

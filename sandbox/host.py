@@ -6,13 +6,15 @@ and calls are made that change nothing. What can only be learnt by making
 namespaces and mounts is tried by `sbx doctor`.
 """
 
-import ctypes
-import errno
 import os
 import pwd
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal
+
+from sandbox._calls import answers
+from sandbox._mountinfo import covered_proc
+from sandbox._paths import working_directory
 
 CgroupVersion = Literal["v1", "hybrid", "v2", "none"]
 IdRange = tuple[int, int]
@@ -62,36 +64,21 @@ CAPABILITY_NAMES: Final = (
     "CAP_CHECKPOINT_RESTORE",
 )
 
-# linux/seccomp.h SECCOMP_RET_*, by the names of actions_avail.
-SECCOMP_ACTIONS: Final = {
-    "kill_process": 0x80000000,
-    "kill_thread": 0x00000000,
-    "trap": 0x00030000,
-    "errno": 0x00050000,
-    "user_notif": 0x7FC00000,
-    "trace": 0x7FF00000,
-    "log": 0x7FFC0000,
-    "allow": 0x7FFF0000,
-}
-
 NAMESPACES: Final = ("user", "mnt", "pid", "net", "ipc", "uts", "cgroup", "time")
 
-# Call numbers that every architecture shares (asm-generic/unistd.h, from 424 on).
-_OPEN_TREE: Final = 428
-_PIDFD_OPEN: Final = 434
-_CLONE3: Final = 435
-_OPENAT2: Final = 437
-_MOUNT_SETATTR: Final = 442
-_LANDLOCK_CREATE_RULESET: Final = 444
-_SECCOMP: Final = {"x86_64": 317, "aarch64": 277, "riscv64": 277}
-
-_AT_FDCWD: Final = -100
-_SECCOMP_GET_ACTION_AVAIL: Final = 2
-_LANDLOCK_CREATE_RULESET_VERSION: Final = 1
-_RESOLVE_IN_ROOT: Final = 0x10
 # linux/proc_ns.h PROC_USER_INIT_INO: the inode of the first user namespace.
 _FIRST_USER_NAMESPACE: Final = 0xEFFFFFFD
 
+# What rootfs.generate can name.
+GENERATED: Final = (
+    "passwd",
+    "group",
+    "hosts",
+    "hostname",
+    "resolv.conf",
+    "machine-id",
+    "nsswitch.conf",
+)
 _UNLIMITED: Final = 2**31 - 1
 _HELPER_DIRECTORIES: Final = ("/usr/bin", "/usr/sbin", "/usr/local/bin", "/run/wrappers/bin")
 _STAMPS: Final = ("/", "/etc/passwd", "/etc/subuid", "/etc/subgid", "/etc/resolv.conf")
@@ -126,6 +113,8 @@ class Host:
     """The caller runs under a system call filter already."""
     first_user_namespace: bool
     """The caller's ids and capabilities are the machine's own."""
+    mapped: bool = True
+    """The caller's user and group id exist in its user namespace."""
 
     namespaces: frozenset[str]
     """Kinds that the kernel has, by their names in /proc/self/ns."""
@@ -157,12 +146,18 @@ class Host:
     newuidmap: str | None
     newgidmap: str | None
 
+    covered_proc: tuple[str, ...] = ()
+    """What is mounted over parts of /proc, if that makes the kernel refuse a new one."""
+
     root_links: Mapping[str, str]
     """Symbolic links in /, as path to target: {"/bin": "usr/bin"}."""
     root_directories: tuple[str, ...]
     """Directories in /, sorted: ("/boot", "/dev", ...)."""
     resolv_conf: str | None
     """What /etc/resolv.conf is in the end; None when it doesn't exist."""
+    etc_links: Mapping[str, str | None] = field(default_factory=dict)
+    """Of the files in /etc that sbx can generate those that are links, and what they are in the
+    end; None for one that doesn't exist."""
 
     stamps: tuple[str, ...]
     """Paths whose change makes this data out of date, whether they exist or not."""
@@ -208,7 +203,7 @@ def probe() -> Host:
     uid, gid = os.getuid(), os.getgid()
     name, home = _account(uid)
     status = _status()
-    libc = ctypes.CDLL(None, use_errno=True)
+    calls = answers(system.machine)
     cgroup_version, cgroup_mounts = _cgroup()
     links, directories = _root()
     kinds = frozenset(_entries("/proc/self/ns")).intersection(NAMESPACES)
@@ -221,7 +216,7 @@ def probe() -> Host:
         groups=tuple(sorted(os.getgroups())),
         user_name=name,
         home=home,
-        cwd=_cwd(),
+        cwd=working_directory() or None,
         capabilities=capability_names(int(status["CapEff"], 16)),
         last_capability=_number("/proc/sys/kernel/cap_last_cap", len(CAPABILITY_NAMES) - 1),
         setgroups=(_read("/proc/self/setgroups") or "allow").strip() != "deny",
@@ -230,6 +225,7 @@ def probe() -> Host:
         first_user_namespace=os.stat("/proc/self/ns/user").st_ino == _FIRST_USER_NAMESPACE
         if "user" in kinds
         else True,
+        mapped=_is_mapped("uid", uid) and _is_mapped("gid", gid),
         namespaces=kinds,
         namespace_limits={
             kind: _number(f"/proc/sys/user/max_{kind}_namespaces", _UNLIMITED)
@@ -240,13 +236,13 @@ def probe() -> Host:
             "/proc/sys/kernel/apparmor_restrict_unprivileged_userns", 0
         )
         != 0,
-        landlock_abi=_landlock_abi(libc),
-        seccomp_actions=_seccomp_actions(libc, system.machine),
-        openat2=_has_openat2(libc),
-        clone3=_call(libc, _CLONE3, None, 0) == -errno.EINVAL,
-        open_tree=_has_open_tree(libc),
-        mount_setattr=_call(libc, _MOUNT_SETATTR, -1, b"", 0, None, 0) == -errno.EINVAL,
-        pidfd_open=_call(libc, _PIDFD_OPEN, -1, 0) == -errno.EINVAL,
+        landlock_abi=calls.landlock_abi,
+        seccomp_actions=calls.seccomp_actions,
+        openat2=calls.openat2,
+        clone3=calls.clone3,
+        open_tree=calls.open_tree,
+        mount_setattr=calls.mount_setattr,
+        pidfd_open=calls.pidfd_open,
         overlay=_has_overlay(system.release),
         cgroup_version=cgroup_version,
         cgroup_mounts=cgroup_mounts,
@@ -254,9 +250,15 @@ def probe() -> Host:
         subgids=tuple(_id_ranges("/etc/subgid", name, uid)),
         newuidmap=_helper("newuidmap"),
         newgidmap=_helper("newgidmap"),
+        covered_proc=covered_proc((_read("/proc/self/mountinfo") or "").splitlines()),
         root_links=links,
         root_directories=directories,
-        resolv_conf=_resolv_conf(),
+        resolv_conf=_resolved("resolv.conf"),
+        etc_links={
+            name: real
+            for name in GENERATED
+            if (real := _resolved(name)) is None or os.path.islink(f"/etc/{name}")
+        },
         stamps=_STAMPS,
     )
 
@@ -293,6 +295,15 @@ def parse_id_ranges(lines: Iterable[str], name: str, uid: int) -> Iterator[IdRan
             first, count = int(fields[1]), int(fields[2])
             if count > 0:
                 yield first, count
+
+
+def _is_mapped(kind: str, number: int) -> bool:
+    """Whether an id is one of this user namespace; those of others look like 65534."""
+    text = _read(f"/proc/self/{kind}_map")
+    if text is None:
+        return True
+    ranges = (map(int, line.split()) for line in text.splitlines())
+    return any(first <= number < first + count for first, _, count in ranges)
 
 
 def _read(path: str) -> str | None:
@@ -333,13 +344,6 @@ def _account(uid: int) -> tuple[str, str]:
     return name, wanted if wanted.startswith("/") else home
 
 
-def _cwd() -> str | None:
-    try:
-        return os.getcwd()
-    except OSError:
-        return None
-
-
 def _id_ranges(path: str, name: str, uid: int) -> Iterator[IdRange]:
     return parse_id_ranges((_read(path) or "").splitlines(), name, uid)
 
@@ -364,9 +368,9 @@ def _root() -> tuple[dict[str, str], tuple[str, ...]]:
     return dict(sorted(links.items())), tuple(sorted(directories))
 
 
-def _resolv_conf() -> str | None:
+def _resolved(name: str) -> str | None:
     try:
-        return os.path.realpath("/etc/resolv.conf", strict=True)
+        return os.path.realpath(f"/etc/{name}", strict=True)
     except OSError:
         return None
 
@@ -396,44 +400,3 @@ def _has_overlay(release: str) -> bool:
     if "overlay" in listed:
         return True
     return bool(_entries(f"/lib/modules/{release}/kernel/fs/overlayfs"))
-
-
-def _call(libc: ctypes.CDLL, number: int, *arguments: object) -> int:
-    """The result of a system call, or -errno."""
-    converted = (ctypes.c_long(item) if isinstance(item, int) else item for item in arguments)
-    result: int = libc.syscall(ctypes.c_long(number), *converted)
-    return -ctypes.get_errno() if result == -1 else result
-
-
-def _opened(result: int) -> bool:
-    if result < 0:
-        return False
-    os.close(result)
-    return True
-
-
-def _has_openat2(libc: ctypes.CDLL) -> bool:
-    how = (ctypes.c_uint64 * 3)(os.O_PATH | os.O_CLOEXEC, 0, _RESOLVE_IN_ROOT)
-    return _opened(_call(libc, _OPENAT2, _AT_FDCWD, b"/", ctypes.byref(how), ctypes.sizeof(how)))
-
-
-def _has_open_tree(libc: ctypes.CDLL) -> bool:
-    return _opened(_call(libc, _OPEN_TREE, _AT_FDCWD, b"/", os.O_CLOEXEC))
-
-
-def _landlock_abi(libc: ctypes.CDLL) -> int:
-    """landlock_create_ruleset(2): ENOSYS when not built, EOPNOTSUPP when not enabled at boot."""
-    return max(0, _call(libc, _LANDLOCK_CREATE_RULESET, None, 0, _LANDLOCK_CREATE_RULESET_VERSION))
-
-
-def _seccomp_actions(libc: ctypes.CDLL, machine: str) -> frozenset[str]:
-    """The actions that seccomp(2) says the kernel has; none on a machine unknown here."""
-    number = _SECCOMP.get(machine)
-    if number is None:
-        return frozenset()
-    return frozenset(
-        name
-        for name, value in SECCOMP_ACTIONS.items()
-        if _call(libc, number, _SECCOMP_GET_ACTION_AVAIL, 0, ctypes.byref(ctypes.c_uint32(value)))
-        == 0
-    )

@@ -17,6 +17,8 @@ from sandbox.cli.verbs import INTERNAL, VERBS
 from sandbox.errors import EXIT_SANDBOX, EXIT_SIGNAL_BASE, SandboxError
 
 PROGRAM = "sbx"
+# The native launcher hides under this prefix what Python itself would heed.
+KEPT = "SBX_KEPT_"
 COMPLETE_VARIABLE = "_SBX_COMPLETE"
 EXIT_INTERRUPTED = EXIT_SIGNAL_BASE + 2
 EXIT_BROKEN_PIPE = EXIT_SIGNAL_BASE + 13
@@ -85,6 +87,8 @@ def group(ctx: click.Context) -> None:
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the command line `args` (by default the process's own) and return its exit status."""
+    for name in [name for name in os.environ if name.startswith(KEPT)]:
+        os.environ[name.removeprefix(KEPT)] = os.environ.pop(name)
     try:
         status = _dispatch(list(sys.argv[1:] if args is None else args))
         sys.stdout.flush()

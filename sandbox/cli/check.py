@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from sandbox._paths import working_directory
 from sandbox.cli import output
 from sandbox.cli.arguments import PROFILE
 from sandbox.cli.help import Verb
@@ -38,7 +39,7 @@ def check(file: str) -> tuple[Problem, ...]:
     from sandbox.profile import load
 
     try:
-        resolved = load(file, cwd=os.getcwd(), environ=os.environ)
+        resolved = load(file, cwd=working_directory(), environ=os.environ)
     except ProfileError as error:
         return error.problems
     try:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import click
 
+from sandbox._paths import working_directory
 from sandbox.errors import Problem, SandboxError, SetupError
 from sandbox.plan import codec
 from sandbox.plan.record import FileStamp, Plan
@@ -17,7 +18,8 @@ def explain(
     plan: Plan, failure: Failure, command: str | None, locate: Callable[[KeyPath], Origin | None]
 ) -> SetupError:
     """The error for a failed launch, with the profile's line that asked for what failed."""
-    key = () if failure.detail == DETAIL_ENDED else plan.origins[failure.op]
+    known = failure.detail != DETAIL_ENDED and failure.op < len(plan.origins)
+    key = plan.origins[failure.op] if known else ()
     place = locate(key) if key else None
     parts = [str(place) if place else "", key_text(key)]
     error = setup_error(plan, failure, command=command, origin=": ".join(filter(None, parts)))
@@ -52,6 +54,6 @@ def _locator(plan: Plan) -> Callable[[KeyPath], Origin | None]:
 
     profile = next((s.path for s in plan.stamps if isinstance(s, FileStamp)), "")
     try:
-        return load(profile, cwd=os.getcwd(), environ=dict(os.environ)).origin
+        return load(profile, cwd=working_directory(), environ=dict(os.environ)).origin
     except (SandboxError, OSError):
         return lambda _key: Origin(profile, 0, 0) if profile else None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sandbox._paths import working_directory
 from sandbox.cli import output
 from sandbox.cli.arguments import PROFILE
 from sandbox.cli.help import Verb
@@ -38,7 +39,7 @@ def command(*, as_json: bool, compiled: bool, profile: str, words: tuple[str, ..
         from sandbox.profile import Overrides, load
 
         overrides = Overrides(command=words)
-        resolved = load(profile, cwd=os.getcwd(), environ=os.environ, overrides=overrides)
+        resolved = load(profile, cwd=working_directory(), environ=os.environ, overrides=overrides)
         plan = compile_plan(resolved, probe())
     output.say(_json(plan, resolved) if as_json else "\n".join(_table(plan, resolved)))
 

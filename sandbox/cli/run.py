@@ -11,6 +11,7 @@ from typing import Final
 
 import click
 
+from sandbox._paths import working_directory
 from sandbox.cli import output
 from sandbox.cli.arguments import ASSIGNMENT, PROFILE
 from sandbox.cli.failure import explain
@@ -50,10 +51,11 @@ def command(profile: str, variables: tuple[str, ...], timing: bool, words: tuple
     started_ns = time.time_ns()
     # An entry without a name came in by execve(2), and os.execve refuses to pass it on.
     environ = {name: value for name, value in os.environ.items() if name}
+    cwd = working_directory()
     launcher = environ.pop(LAUNCHER_VARIABLE, "") or _launcher()
     resolved = load(
         profile,
-        cwd=os.getcwd(),
+        cwd=cwd,
         environ=environ,
         overrides=Overrides(vars=dict(map(_assignment, variables))),
     )
@@ -66,7 +68,7 @@ def command(profile: str, variables: tuple[str, ...], timing: bool, words: tuple
     plan = compile_plan(resolved, probe())
     data = codec.encode(plan)
     if not variables:
-        _keep(plan, profile, environ, started_ns)
+        _keep(plan, profile, cwd, environ, started_ns)
     streams = _terminal(plan)
     if streams and not timing:
         return _run_with_terminal(data, plan, resolved, words, environ, streams)
@@ -80,13 +82,11 @@ def _assignment(text: str) -> tuple[str, str]:
     return name, value
 
 
-def _keep(plan: Plan, profile: str, environ: dict[str, str], started_ns: int) -> None:
+def _keep(plan: Plan, profile: str, cwd: str, environ: dict[str, str], started_ns: int) -> None:
     """The next launch needs no Python; one that can't be kept is only slower."""
     from sandbox.plan import cache
 
-    reason = cache.store(
-        plan, profile=profile, cwd=os.getcwd(), environ=environ, started_ns=started_ns
-    )
+    reason = cache.store(plan, profile=profile, cwd=cwd, environ=environ, started_ns=started_ns)
     if reason:
         output.warn(f"the compiled plan is not kept, so each launch compiles it anew: {reason}")
 

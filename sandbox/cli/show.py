@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sandbox._paths import working_directory
 from sandbox.cli import output
 from sandbox.cli.arguments import KEY, PROFILE
 from sandbox.cli.help import Verb
@@ -37,7 +38,7 @@ def command(file: str, *, resolved: bool, keys: tuple[str, ...], as_json: bool) 
     from sandbox.profile import load
     from sandbox.profile.text import to_toml
 
-    loaded = load(file, cwd=os.getcwd(), environ=os.environ)
+    loaded = load(file, cwd=working_directory(), environ=os.environ)
     if resolved or keys:
         found = _chosen(loaded, keys)
         output.say(_rules_json(found) if as_json else _rules(found))

@@ -27,6 +27,10 @@ _DIRECTORY_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CL
 _NEW_FILE_FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
+# A path that leads nowhere; the same in file_is_same of csrc/cache.c.
+_MISSING: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
+
+
 class _NotKeptError(Exception):
     """The plan can't be kept; why."""
 
@@ -101,7 +105,9 @@ def stamped(plan: Plan, started_ns: int) -> Plan:
 def _stamp(item: Watched) -> FileStamp:
     try:
         state = os.stat(item.path, follow_symlinks=item.follow)
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError as error:
+        if error.errno not in _MISSING:
+            raise
         return FileStamp(
             path=item.path,
             follow=int(item.follow),
@@ -145,9 +151,7 @@ def _open_directory(path: str | None) -> int:
     """A descriptor of the directory, made if it is missing; only one that is the user's alone."""
     if path is None:
         raise _NotKeptError("neither XDG_CACHE_HOME nor HOME is an absolute path")
-    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(path, 0o700)
+    _make_directories(path, 0o700)
     try:
         directory = os.open(path, _DIRECTORY_FLAGS)
     except OSError as error:
@@ -161,6 +165,17 @@ def _open_directory(path: str | None) -> int:
     return directory
 
 
+def _make_directories(path: str, mode: int) -> None:
+    """The directory with those above it that are missing, whatever the caller's umask is."""
+    if os.path.isdir(path):
+        return
+    # Above root's are directories of the whole system, above a user's that user's alone.
+    _make_directories(os.path.dirname(path), 0o755 if os.geteuid() == 0 else 0o700)
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(path, 0o700)
+        os.chmod(path, mode)
+
+
 def _replace(directory: int, name: str, content: bytes) -> None:
     """Whole or not at all: readers see the old file until the new one is complete."""
     temporary = f".{name}.{secrets.token_hex(8)}"
@@ -168,6 +183,7 @@ def _replace(directory: int, name: str, content: bytes) -> None:
     file = os.open(temporary, _NEW_FILE_FLAGS, 0o600, dir_fd=directory)
     try:
         try:
+            os.fchmod(file, 0o600)  # whatever the caller's umask is
             rest = memoryview(content)
             while rest:
                 rest = rest[os.write(file, rest) :]

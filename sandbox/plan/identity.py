@@ -72,6 +72,13 @@ def resolve(inputs: Inputs) -> Identity:
     kind = _map_kind(inputs)
     if kind == "host":
         return _unmapped(inputs)
+    if not host.mapped:
+        inputs.lacks(
+            ("namespaces", "user"),
+            "the caller's user or group id isn't mapped in its user namespace, and the kernel lets "
+            "nobody without an id make another one",
+            "map it (unshare --map-current-user), or start sbx outside of that namespace",
+        )
     if not host.user_namespaces:
         inputs.lacks(
             ("namespaces", "user"),

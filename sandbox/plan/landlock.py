@@ -105,6 +105,9 @@ def steps(inputs: Inputs, tree: Tree) -> list[Step]:
         scoped |= _SCOPES[name]
     if scoped & ~scopes:
         _scopes_missing(inputs, scoped)
+    if not landlock.files:
+        only_scopes = CreateLandlockRuleset(fs=Access(0), net=0, scoped=scoped & scopes)
+        return [Step(only_scopes, ("landlock", "files"))] if scoped & scopes else []
     ruleset = CreateLandlockRuleset(fs=access, net=0, scoped=scoped & scopes)
     found = [Step(ruleset, ("landlock",))]
     for rule in needed(rules(inputs, tree), access):
@@ -171,7 +174,7 @@ def _of_node(inputs: Inputs, node: Node) -> Access:
         case Kind.NODE:
             return _DEVICE
         case Kind.PROC:
-            writable = inputs.profile.filesystem.proc == "writable"
+            writable = inputs.profile.filesystem.proc in {"writable", "unmasked"}
             return _READ | (Access.WRITE_FILE | Access.TRUNCATE if writable else Access(0))
         case _:
             return Access(0)

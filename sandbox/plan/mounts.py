@@ -9,11 +9,9 @@ from sandbox.plan.inputs import Inputs
 from sandbox.plan.kernel import Attr
 from sandbox.plan.ops import (
     ANY_DEVICE,
-    AttachProc,
     Bind,
     BindDevice,
     BindMount,
-    CreateProc,
     EnterRoot,
     MakeDevice,
     MakeSymlink,
@@ -27,15 +25,15 @@ from sandbox.plan.ops import (
     MountTmpfs,
     RestrictRoot,
     SetMountAttributes,
-    SetSysctl,
     WriteFile,
 )
+from sandbox.plan.proc import SEALED
+from sandbox.plan.proc import steps as proc_steps
 from sandbox.plan.record import Op, Step
 from sandbox.plan.tree import Kind, Node, Right, Tree
 from sandbox.profile.files import Mount
 
 ALWAYS: Final = Attr.NOSUID | Attr.NODEV
-SEALED: Final = Attr.RDONLY | Attr.NOSUID | Attr.NODEV | Attr.NOEXEC
 PAGE: Final = 4096
 _COVERS: Final = frozenset({Kind.DENY, Kind.MASK})
 DEV_SIZE: Final = 64 << 10
@@ -49,29 +47,6 @@ _DEVICES: Final = {
     "/dev/urandom": (1, 9),
     "/dev/tty": (5, 0),
 }
-# Readable by everyone whatever the user namespace, and of no use to a payload.
-_PROC_MASKS: Final = (
-    "/proc/interrupts",  # when keys are pressed and packets arrive
-    "/proc/keys",  # keys of the same user in other sessions
-    "/proc/latency_stats",  # kernel stack traces of other processes
-)
-# Switches of the machine: where the mount is read-only they can't be used, and they tell no secret.
-_PROC_MASKS_OF_WRITABLE: Final = ("/proc/acpi", "/proc/scsi")
-# In reach only of a payload in the host's user namespace, or of one that is user 0 of the host.
-_PROC_MASKS_OF_ROOT: Final = (
-    "/proc/kcore",
-    "/proc/key-users",  # which users of the host hold how many keys
-    "/proc/kmsg",
-    "/proc/kpagecgroup",  # of each page of memory, whose it is and what for
-    "/proc/kpagecount",
-    "/proc/kpageflags",
-    "/proc/pagetypeinfo",
-    "/proc/slabinfo",
-    "/proc/timer_list",
-    "/proc/vmallocinfo",
-)
-# What a writable /proc keeps read-only: settings of the kernel and the machine, not of processes.
-_PROC_READ_ONLY: Final = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 
 
 def steps(inputs: Inputs, identity: Identity, tree: Tree, *, nested: bool) -> list[Step]:
@@ -110,7 +85,7 @@ class _Assembly:
         # Last, since a link may lead a denied path into what is mounted at a longer one.
         for node in covers:
             yield from self._node(node)
-        yield from self._proc(proc)
+        yield from proc_steps(self.inputs, self.identity, self.tree, proc, nested=self.nested)
         for node in in_proc:
             yield from self._node(node)
         yield Step(EnterRoot())
@@ -327,49 +302,6 @@ class _Assembly:
             size=0 if mount.upper else units.size(mount.size or "64M"),
             attributes=_attributes(node.rights),
         )
-
-    def _proc(self, node: Node | None) -> Iterator[Step]:
-        key = ("filesystem", "proc")
-        own_processes = self.profile.namespaces.pid
-        if node and self.identity.maps and not own_processes:
-            self.inputs.conflict(
-                key,
-                "a /proc of its own needs a PID namespace, and namespaces.pid is false",
-                'set filesystem.proc = "none"; [[mounts]] can show the host\'s /proc',
-            )
-        # The second layer below the filter. Never without a user namespace: it'd be the host's.
-        limit = self.identity.maps is not None and not self.nested and own_processes
-        only_pids = self.profile.filesystem.proc == "pid"
-        if limit or (node and not only_pids):
-            yield Step(CreateProc(options=0), key)
-        if limit:
-            yield Step(SetSysctl(path="user/max_user_namespaces", value="0"), ("seccomp", "allow"))
-        if node:
-            if only_pids:
-                yield Step(CreateProc(options=1), key)
-            yield from self._attached_proc(node)
-
-    def _attached_proc(self, node: Node) -> Iterator[Step]:
-        style, attributes = self.profile.filesystem.proc, SEALED
-        if style == "writable":
-            attributes &= ~Attr.RDONLY
-        yield Step(AttachProc(target=node.path, attributes=attributes), node.origin)
-        if style == "pid":
-            return
-        if style == "writable":
-            flags = Bind.FROM_ROOT | Bind.OPTIONAL | Bind.NO_CREATE
-            for path in _PROC_READ_ONLY:
-                op = BindMount(source=path, target=path, attributes=SEALED, flags=flags)
-                yield Step(op, node.origin)
-        masks: tuple[str, ...] = _PROC_MASKS
-        if style == "writable":
-            masks += _PROC_MASKS_OF_WRITABLE
-        if self.identity.maps is None or self.identity.outer_uid == 0:
-            masks += _PROC_MASKS_OF_ROOT
-        stated = {n.path for n in self.tree.below(node.path)}
-        for path in masks:
-            if path not in stated:
-                yield Step(MaskPath(path=path, how=Mask.EMPTY), node.origin)
 
 
 def _attributes(rights: Right) -> Attr:

@@ -288,10 +288,22 @@ class _Builder:
         content = accounts(self.inputs, self.identity)
         for index, name in enumerate(self.profile.rootfs.generate):
             origin: KeyPath = ("rootfs", "generate", index)
-            path = f"/etc/{name}"
             if name == "resolv.conf" and self._shows_resolv_conf(origin):
                 continue
-            self._put(Node(path=path, kind=Kind.FILE, content=content[name], origin=origin))
+            real = self._real_file(name)
+            if real is not None:
+                self._put(Node(path=real, kind=Kind.FILE, content=content[name], origin=origin))
+
+    def _real_file(self, name: str) -> str | None:
+        """Where a generated file has to be; None where the host's own /etc has none to cover."""
+        path = f"/etc/{name}"
+        if not (self.on_host and self._is_hosts(path)):
+            return path
+        self.inputs.watch(path)
+        self.inputs.watch(path, follow=False)
+        real = self.inputs.host.etc_links.get(name, path)
+        # A link of the host's may lead to what the profile doesn't show.
+        return path if real is not None and self._is_hosts(real) else real
 
     def _shows_resolv_conf(self, origin: KeyPath) -> bool:
         """With the host's network the payload sees the host's name servers, if there are any."""

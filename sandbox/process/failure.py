@@ -23,6 +23,7 @@ STAGE_PREPARE: Final = 1
 STAGE_CLONE: Final = 2
 
 DOCTOR: Final = "'sbx doctor' says what this host lacks and the command that mends it"
+RERUN: Final = "run 'sbx run --profile PROFILE', which makes a plan anew"
 STREAMS: Final = ("standard input", "standard output", "standard error")
 
 
@@ -42,8 +43,9 @@ def setup_error(
     `command` is the program that the caller asked for, None the plan's own; `origin` the
     profile's line behind the op, as in `app.toml:12`.
     """
-    op = plan.ops[failure.op]
-    words = _words(op, failure, command)
+    if failure.op >= len(plan.ops):  # a plan that makes no sandbox at all
+        return SetupError(f"the plan is empty or unsound: {os.strerror(failure.error)}", hint=RERUN)
+    words = _words(plan.ops[failure.op], failure, command)
     return SetupError(words.reason, hint=words.hint, origin=origin, exit_code=words.exit_code)
 
 
@@ -58,7 +60,26 @@ def _words(op: Op, failure: Failure, command: str | None) -> Words:
     if failure.stage == STAGE_CLONE:
         return _clone(failure.error)
     found = _by_op(op, failure) or _by_error(op, failure.error)
-    return found or Words(f"{_lower(op.describe())}: {os.strerror(failure.error)}", DOCTOR)
+    return found or Words(
+        f"{_lower(op.describe())}: {os.strerror(failure.error)}",
+        _FILTERED if failure.error == errno.EPERM and _is_filtered() else DOCTOR,
+    )
+
+
+_FILTERED: Final = (
+    "sbx runs under a system call filter already, such as a container's, which may refuse this: "
+    "podman run --security-opt seccomp=unconfined, docker run likewise"
+)
+
+
+def _is_filtered() -> bool:
+    with open("/proc/self/status", encoding="utf-8", errors="replace") as file:
+        return any(line.split() == ["Seccomp:", "2"] for line in file)
+
+
+def _proc_is_anothers() -> bool:
+    """Whether /proc belongs to another PID namespace than this process."""
+    return os.readlink("/proc/self") != str(os.getpid())
 
 
 def _lower(text: str) -> str:
@@ -103,6 +124,12 @@ def _execute(command: str, failure: Failure) -> Words:
     return Words(reason, hint, EXIT_NOT_EXECUTABLE)
 
 
+_NO_PROCESS: Final = Words(
+    "the sandbox can't be made: no more processes may be started (RLIMIT_NPROC or pids.max)",
+    "raise the limit: ulimit -u, TasksMax= of the unit, --pids-limit of the container",
+)
+
+
 def _clone(error: int) -> Words:
     reasons = {
         errno.EPERM: "this host doesn't let this user make a user namespace",
@@ -111,15 +138,16 @@ def _clone(error: int) -> Words:
         errno.EUSERS: "user namespaces are nested too deeply",
         errno.ENOSYS: "clone3 is refused: the kernel is older than 5.3, or a container's filter is in the way",
         errno.EINVAL: "the kernel lacks one of the namespaces that the profile asks for",
-        errno.EAGAIN: "no more processes may be started (RLIMIT_NPROC or pids.max)",
         errno.ENOMEM: "the kernel has no memory for another sandbox",
     }
+    if error == errno.EAGAIN:
+        return _NO_PROCESS
     return Words(f"the sandbox can't be made: {reasons.get(error, os.strerror(error))}", DOCTOR)
 
 
 def _by_op(op: Op, failure: Failure) -> Words | None:
     error = failure.error
-    if failure.detail == DETAIL_MOUNT_POINT:
+    if failure.detail == DETAIL_MOUNT_POINT and not isinstance(op, ops.WriteFile):
         target = str(getattr(op, "target", "") or getattr(op, "path", ""))
         return Words(
             f"there is no '{target}' in the root to mount on, and nothing is made on the host",
@@ -165,6 +193,11 @@ def _by_op(op: Op, failure: Failure) -> Words | None:
             f"the working directory '{op.path}': {os.strerror(error)}",
             "grant it with filesystem.read, or set process.cwd",
         )
+    if isinstance(op, ops.MapIds) and error in {errno.EPERM, errno.ENOENT} and _proc_is_anothers():
+        return Words(
+            "the id maps can't be written: /proc belongs to another PID namespace than sbx",
+            "mount one that fits: unshare --pid --fork --mount-proc, or mount -t proc proc /proc",
+        )
     if isinstance(op, ops.MapIds) and not _by_errno(error):
         return Words(
             f"the id maps were refused: {os.strerror(error)}",
@@ -173,7 +206,30 @@ def _by_op(op: Op, failure: Failure) -> Words | None:
     if isinstance(op, ops.CreateProc) and error == errno.EPERM:
         return Words(
             "a fresh /proc is refused: parts of this container's own /proc are masked",
-            'run with an unmasked /proc, or set filesystem.proc = "none"',
+            'run with an unmasked /proc, or set filesystem.proc = "none" and '
+            'profile.optional = ["namespaces.limit"]',
+        )
+    if isinstance(op, ops.RestrictSelf) and error == errno.E2BIG:
+        return Words(
+            "no further Landlock rules: the kernel takes 16 layers of them, and sbx runs under 16",
+            "nest fewer sandboxes, or set landlock.enabled = false in some of them",
+        )
+    if isinstance(op, ops.EnterRoot) and error == errno.EINVAL:
+        return Words(
+            "the new root can't take the place of the old one: sbx runs on the initial root file "
+            "system (an initramfs), which pivot_root(2) doesn't leave",
+            "start the system from a root of its own (switch_root), or grant all of it: "
+            'filesystem.read = ["/"]',
+        )
+    if isinstance(op, ops.BindDevice) and error == errno.ENOENT:
+        return Words(
+            f"'{op.source}' does not exist: /dev around sbx lacks one of the usual nodes",
+            'mount a complete /dev, or set devices.dev = "none"',
+        )
+    if isinstance(op, ops.WriteFile) and failure.detail == DETAIL_MOUNT_POINT:
+        return Words(
+            f"there is no '{op.path}' in the root to cover, and nothing is made on the host",
+            f"create an empty file there: touch {op.path}",
         )
     return None
 
@@ -212,6 +268,11 @@ def _by_errno(error: int) -> Words | None:
         errno.ENOSPC: Words(
             "a limit is reached (fs.mount-max, or a tmpfs that is too small)",
             "raise it: sysctl fs.mount-max, or the size in the profile",
+        ),
+        errno.EAGAIN: _NO_PROCESS,
+        errno.EFBIG: Words(
+            "the caller's limit on the size of files (RLIMIT_FSIZE) is too small",
+            "raise the limit: ulimit -f unlimited",
         ),
         errno.EMFILE: Words("too many open files", "raise the limit: ulimit -n 65536"),
         errno.ENFILE: Words("the host has no descriptor left", "raise fs.file-max"),

@@ -81,10 +81,11 @@ class Filesystem(Table, frozen=True, kw_only=True):
         ),
     ] = ()
     proc: Annotated[
-        Literal["read-only", "writable", "pid", "none"],
+        Literal["read-only", "writable", "unmasked", "pid", "none"],
         Meta(
             description="/proc: read-only with its dangerous parts masked, writable where the "
-            "kernel lets the payload, only the process directories, or none."
+            "kernel lets the payload, the same without masks (which a sandbox inside this one "
+            "needs), only the process directories, or none."
         ),
     ] = "read-only"
 
@@ -144,6 +145,13 @@ class Landlock(Table, frozen=True, kw_only=True):
     """[landlock]: the second layer below [filesystem]."""
 
     enabled: Annotated[bool, Meta(description="Enforce the file rules by Landlock too.")] = True
+    files: Annotated[
+        bool,
+        Meta(
+            description="False leaves the scopes alone: under Landlock's file rules nothing can be "
+            "mounted, and a sandbox inside this one has to."
+        ),
+    ] = True
     minimum_abi: Annotated[
         int, Meta(ge=1, le=64, description="Landlock version that the host must have at least.")
     ] = 1

@@ -27,6 +27,10 @@ def read_graph(name: str, *, cwd: str) -> Graph:
 
     What is wrong with the files that it extends is among the problems.
     """
+    if is_path(name) and not name.startswith("/") and not cwd:
+        reason = f"'{name[:64]}' starts at the working directory, which doesn't exist any more"
+        hint = "change to another directory, or name the profile from '/' on"
+        raise ProfileError((Problem("", 0, 0, "", reason, hint),))
     path, shown = (join(cwd, name), name) if is_path(name) else _shipped(name, cwd)
     reading = _Reading()
     reading.file(parse_source(open_source(path, shown=shown)), ())

@@ -32,8 +32,8 @@ def load(
 ) -> ResolvedProfile:
     """Read a profile and all that it extends, check everything, and merge it.
 
-    `cwd` is absolute; relative names start there and `${cwd}` stands for it. Raises ProfileError
-    with every problem that was found.
+    `cwd` is absolute, or empty where there is none any more; relative names start there and
+    `${cwd}` stands for it. Raises ProfileError with every problem that was found.
     """
     graph = read_graph(path_or_name, cwd=cwd)
     variables, problems = _variables(graph, overrides, environ, cwd)

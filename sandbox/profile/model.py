@@ -69,6 +69,7 @@ Feature: TypeAlias = Literal[
     "landlock.scopes",
     "namespaces.time",
     "namespaces.cgroup",
+    "namespaces.limit",
     "mounts.idmap",
     "seccomp.log",
 ]

@@ -70,6 +70,10 @@ class Variables:
             return directory
         if name == "cwd":
             self.uses_cwd = True
+            if not self._cwd:
+                raise InvalidError(
+                    "the working directory doesn't exist any more", "change to another directory"
+                )
             return self._cwd
         if name == "home":
             home = self._environment("HOME", None, "${home} is taken from HOME")

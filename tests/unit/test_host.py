@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox import host
+from sandbox import _calls, host
 from sandbox.host import Host, capability_names, parse_id_ranges, parse_release, probe
 
 
@@ -100,7 +100,7 @@ def test_a_call_that_the_kernel_does_not_know_is_enosys() -> None:
     import ctypes
 
     libc = ctypes.CDLL(None, use_errno=True)
-    assert host._call(libc, 100_000, 0) == -errno.ENOSYS
+    assert _calls._call(libc, 100_000, 0) == -errno.ENOSYS
 
 
 def test_a_host_cannot_be_changed(here: Host) -> None:

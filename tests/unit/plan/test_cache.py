@@ -198,7 +198,7 @@ def test_a_place_that_cannot_be_is_no_error(
     with open(file, "w", encoding="utf-8"):
         pass
     monkeypatch.setattr(cache, "_OF_ROOT", f"{file}/sbx")
-    assert "File exists" in store(plan_of(), {"XDG_CACHE_HOME": file})
+    assert "Not a directory" in store(plan_of(), {"XDG_CACHE_HOME": file})
 
 
 def test_old_plans_make_room_for_new_ones(
