@@ -5,6 +5,8 @@ import os
 import click
 from click.shell_completion import CompletionItem
 
+from sandbox._paths import working_directory
+
 
 class ProfileName(click.ParamType[str]):
     """A profile's file or a shipped profile's name; the shell completes both."""
@@ -56,7 +58,7 @@ class Assignment(click.ParamType[str]):
         if not ctx.params.get("profile") or "=" in incomplete:
             return []
         try:
-            loaded = load(ctx.params["profile"], cwd=os.getcwd(), environ=os.environ)
+            loaded = load(ctx.params["profile"], cwd=working_directory(), environ=os.environ)
         except SandboxError:  # there is nothing to offer, and nobody to tell why
             return []
         names = sorted(loaded.profile.vars)
