@@ -5,16 +5,15 @@ install script. It notes what it got, so a test can tell a sandbox from none.
 """
 
 import os
-import re
 import shlex
 import subprocess
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from sandbox.profile.names import shipped_path
 from tests.applications import SYSTEM_PATH
 from tests.kernel.harness import Running, Sandbox
 from tests.kernel.profiles import attempts
+from tests.kernel.profiles.examples import examples, run_example
 
 SECRETS: Final = (
     ".ssh/id_ed25519",
@@ -24,8 +23,6 @@ SECRETS: Final = (
     ".netrc",
     ".npmrc",
 )
-
-_EXAMPLE: Final = re.compile(r"^#     (sbx run .+)$", re.MULTILINE)
 
 
 class Home:
@@ -93,17 +90,11 @@ class Home:
         self, profile: str, replaced: Mapping[str, str] | None = None
     ) -> list[subprocess.CompletedProcess[str]]:
         """The command lines in the head of a shipped profile, with other words in some places."""
-        with open(shipped_path(profile), encoding="utf-8") as file:
-            lines = _EXAMPLE.findall(file.read())
-        assert lines, f"{profile} shows no example"
-        return [self._example(shlex.split(line)[1:], replaced or {}) for line in lines]
+        places = {old: shlex.quote(new) for old, new in (replaced or {}).items()}
+        return [self._example(line, places) for line in examples(profile)]
 
-    def _example(
-        self, words: Sequence[str], replaced: Mapping[str, str]
-    ) -> subprocess.CompletedProcess[str]:
-        for old, new in replaced.items():
-            words = [word.replace(old, new) for word in words]
-        done = self.sandbox.program([self.sandbox.launcher, *words], **self._how({}))
+    def _example(self, line: str, places: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+        done = run_example(self.sandbox, line, places=places, **self._how({}))
         assert done.returncode == 0, done
         return done
 
