@@ -174,7 +174,8 @@ struct op_execute { struct plan_ref argv; };
         STAMP(2, Variable, "sus")  /* name, set, value */                                                              \
         STAMP(3, Host, "ssuuu")    /* kernel release, sbx version, uid, gid, effective capabilities */                      \
         STAMP(4, Cwd, "s")                                                                                             \
-        STAMP(5, Name, "s")        /* the profile as the command line names it: the cache's key */
+        STAMP(5, Name, "s")        /* the profile as the command line names it: the cache's key */                      \
+        STAMP(6, Set, "ss")        /* a variable of the command line's: name, value; such a plan is never kept */
 
 struct stamp_file { struct plan_ref path; uint64_t follow, exists, device, inode, size, mtime, ctime; };
 struct stamp_variable { struct plan_ref name; uint64_t set; struct plan_ref value; };

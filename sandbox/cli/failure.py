@@ -1,28 +1,32 @@
 """What the native launcher says when a launch fails: the numbers in, an error with its place out."""
 
 import os
-from collections.abc import Callable
 
 import click
 
 from sandbox._paths import working_directory
 from sandbox.errors import Problem, SandboxError, SetupError
 from sandbox.plan import codec
-from sandbox.plan.record import FileStamp, Plan
+from sandbox.plan.record import FileStamp, Plan, SetStamp
 from sandbox.process.failure import DETAIL_ENDED, setup_error
 from sandbox.process.launch import Failure
-from sandbox.profile.resolved import KeyPath, Origin, key_text
+from sandbox.profile.resolved import KeyPath, Origin, Overrides, ResolvedProfile, key_text
 
 
 def explain(
-    plan: Plan, failure: Failure, command: str | None, locate: Callable[[KeyPath], Origin | None]
+    plan: Plan, failure: Failure, command: str | None, resolved: ResolvedProfile | None
 ) -> SetupError:
-    """The error for a failed launch, with the profile's line that asked for what failed."""
+    """The error for a failed launch, with the profile's line that asked for what failed.
+
+    `resolved` is the profile that the plan was made from, None if it isn't sound any more.
+    """
     known = failure.detail != DETAIL_ENDED and failure.op < len(plan.origins)
     key = plan.origins[failure.op] if known else ()
-    place = locate(key) if key else None
+    place = _place(plan, key, resolved) if key else None
     parts = [str(place) if place else "", key_text(key)]
-    error = setup_error(plan, failure, command=command, origin=": ".join(filter(None, parts)))
+    variables = resolved.profile.vars if resolved else {}
+    origin = ": ".join(filter(None, parts))
+    error = setup_error(plan, failure, command=command, origin=origin, variables=variables)
     # A command of the command line isn't in the profile's line.
     if place and (command is None or key[:2] != ("process", "command")):
         problem = Problem(place.file, place.line, place.column, key_text(key), error.message)
@@ -30,6 +34,17 @@ def explain(
             problem._replace(hint=error.hint, source=place.source, width=place.width),
         )
     return error
+
+
+def _place(plan: Plan, key: KeyPath, resolved: ResolvedProfile | None) -> Origin | None:
+    if resolved:
+        return resolved.origin(key)
+    profile = _profile(plan)
+    return Origin(profile, 0, 0) if profile else None
+
+
+def _profile(plan: Plan) -> str:
+    return next((s.path for s in plan.stamps if isinstance(s, FileStamp)), "")
 
 
 @click.command(hidden=True)
@@ -45,15 +60,20 @@ def command(
     """Explain a failed launch."""
     plan = codec.decode(os.pread(plan_fd, codec.MAX_SIZE, 0))
     failure = Failure(stage, op, error, detail)
-    raise explain(plan, failure, words[0] if words else None, _locator(plan))
+    raise explain(plan, failure, words[0] if words else None, _resolved(plan))
 
 
-def _locator(plan: Plan) -> Callable[[KeyPath], Origin | None]:
-    """Finds lines in the profile that the plan was made from, as it is now."""
+def _resolved(plan: Plan) -> ResolvedProfile | None:
+    """The profile that the plan was made from, as it is now."""
     from sandbox.profile.load import load
 
-    profile = next((s.path for s in plan.stamps if isinstance(s, FileStamp)), "")
+    sets = {stamp.name: stamp.value for stamp in plan.stamps if isinstance(stamp, SetStamp)}
     try:
-        return load(profile, cwd=working_directory(), environ=dict(os.environ)).origin
+        return load(
+            _profile(plan),
+            cwd=working_directory(),
+            environ=dict(os.environ),
+            overrides=Overrides(vars=sets),
+        )
     except (SandboxError, OSError):
-        return lambda _key: Origin(profile, 0, 0) if profile else None
+        return None

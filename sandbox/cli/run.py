@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 import click
+import msgspec
 
 from sandbox._paths import working_directory
 from sandbox.cli import output
@@ -46,6 +47,7 @@ def command(profile: str, variables: tuple[str, ...], timing: bool, words: tuple
     from sandbox.host import probe
     from sandbox.plan import codec
     from sandbox.plan.compile import compile as compile_plan
+    from sandbox.plan.record import SetStamp
     from sandbox.profile.load import load
 
     started_ns = time.time_ns()
@@ -53,12 +55,8 @@ def command(profile: str, variables: tuple[str, ...], timing: bool, words: tuple
     environ = {name: value for name, value in os.environ.items() if name}
     cwd = working_directory()
     launcher = environ.pop(LAUNCHER_VARIABLE, "") or _launcher()
-    resolved = load(
-        profile,
-        cwd=cwd,
-        environ=environ,
-        overrides=Overrides(vars=dict(map(_assignment, variables))),
-    )
+    sets = dict(map(_assignment, variables))
+    resolved = load(profile, cwd=cwd, environ=environ, overrides=Overrides(vars=sets))
     if not words and not resolved.profile.process.command:
         raise SandboxError(
             "there is no command to run",
@@ -66,6 +64,8 @@ def command(profile: str, variables: tuple[str, ...], timing: bool, words: tuple
             origin=resolved.files[0],
         )
     plan = compile_plan(resolved, probe())
+    stamps = (SetStamp(name=name, value=value) for name, value in sets.items())
+    plan = msgspec.structs.replace(plan, stamps=(*plan.stamps, *stamps))
     data = codec.encode(plan)
     if not variables:
         _keep(plan, profile, cwd, environ, started_ns)
@@ -127,7 +127,7 @@ def _run_with_terminal(
         finally:
             child.close()
     except LaunchFailedError as failed:
-        raise explain(plan, failed.failure, words[0] if words else None, resolved.origin) from None
+        raise explain(plan, failed.failure, words[0] if words else None, resolved) from None
     if os.WIFSIGNALED(status):
         return EXIT_SIGNAL_BASE + os.WTERMSIG(status)
     return os.waitstatus_to_exitcode(status)

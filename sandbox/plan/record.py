@@ -93,8 +93,17 @@ class NameStamp(Record, frozen=True, kw_only=True):
     key: str
 
 
+class SetStamp(Record, frozen=True, kw_only=True):
+    """A variable that the command line gave another text; such a plan is never kept."""
+
+    KIND = 6
+    name: str
+    value: str
+
+
 STAMPS: Final[dict[int, type[Record]]] = {
-    stamp.KIND: stamp for stamp in (FileStamp, VariableStamp, HostStamp, CwdStamp, NameStamp)
+    stamp.KIND: stamp
+    for stamp in (FileStamp, VariableStamp, HostStamp, CwdStamp, NameStamp, SetStamp)
 }
 
 

@@ -2,6 +2,8 @@
 
 import errno
 import os
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from sandbox.errors import (
@@ -36,17 +38,28 @@ class Words(NamedTuple):
 
 
 def setup_error(
-    plan: Plan, failure: Failure, *, command: str | None = None, origin: str = ""
+    plan: Plan,
+    failure: Failure,
+    *,
+    command: str | None = None,
+    origin: str = "",
+    variables: Mapping[str, str] = MappingProxyType({}),
 ) -> SetupError:
     """The error to show for a launch that failed.
 
     `command` is the program that the caller asked for, None the plan's own; `origin` the
-    profile's line behind the op, as in `app.toml:12`.
+    profile's line behind the op, as in `app.toml:12`; `variables` the profile's, with their values.
     """
     if failure.op >= len(plan.ops):  # a plan that makes no sandbox at all
         return SetupError(f"the plan is empty or unsound: {os.strerror(failure.error)}", hint=RERUN)
-    words = _words(plan.ops[failure.op], failure, command)
-    return SetupError(words.reason, hint=words.hint, origin=origin, exit_code=words.exit_code)
+    op = plan.ops[failure.op]
+    words = _words(op, failure, command)
+    hint = words.hint
+    if isinstance(op, ops.BindMount) and failure.error == errno.ENOENT:
+        for name, value in variables.items():
+            if value == op.source:
+                hint = f"create it, or name another: --set {name}=PATH"
+    return SetupError(words.reason, hint=hint, origin=origin, exit_code=words.exit_code)
 
 
 def _words(op: Op, failure: Failure, command: str | None) -> Words:

@@ -8,6 +8,7 @@ import struct
 import pytest
 
 from tests.kernel.harness import Sandbox
+from tests.kernel.pieces import bind
 
 INIT = pytest.mark.parametrize("init", ("true", "false"), ids=["init", "bare"])
 
@@ -140,3 +141,19 @@ def test_sbxs_own_failure_is_125(sandbox: Sandbox) -> None:
     os.rmdir(missing)
     message = sandbox.refusal(text)
     assert f".toml:5: filesystem.read[0]: '{missing}' does not exist" in message
+
+
+def test_a_path_that_a_variable_names_is_told_with_the_variable(sandbox: Sandbox) -> None:
+    """Whatever place the path has among the mounts, the line is that of the mount which names it."""
+    text = (
+        "[vars]\nplace = '/srv/none'\n"
+        + bind("/etc", "/m/etc")
+        + "\n[[mounts]]\ntype = 'bind'\nsource = '${place}'\ntarget = '${place}'\n"
+    )
+    hint = "hint: create it, or name another: --set place=PATH"
+    for place, index in (("/aaa", 0), ("/zzz", 2)):
+        message = sandbox.refusal(text, options=["--set", f"place={place}"])
+        assert f".toml:13: mounts[{index}]: '{place}' does not exist" in message
+        assert hint in message
+    for _ in range(2):
+        assert hint in sandbox.refusal(text)
