@@ -77,8 +77,11 @@ static int file_is_same(const struct plan *p, const struct stamp_file *stamp) {
         const char *path = plan_string(p, stamp->path);
         if ((stamp->follow ? stat(path, &st) : lstat(path, &st)) < 0)
                 return !stamp->exists && (errno == ENOENT || errno == ENOTDIR || errno == ELOOP);
-        return stamp->exists && st.st_dev == stamp->device && st.st_ino == stamp->inode && (uint64_t) st.st_size == stamp->size &&
-               nanoseconds(st.st_mtim) == stamp->mtime && nanoseconds(st.st_ctim) == stamp->ctime;
+        if (!stamp->exists || st.st_dev != stamp->device || st.st_ino != stamp->inode)
+                return 0;
+        return stamp->exists == STAMP_ANY_STATE ||
+               ((uint64_t) st.st_size == stamp->size && nanoseconds(st.st_mtim) == stamp->mtime &&
+                nanoseconds(st.st_ctim) == stamp->ctime);
 }
 
 static uint64_t effective_capabilities(void) {

@@ -177,6 +177,7 @@ struct op_execute { struct plan_ref argv; };
         STAMP(5, Name, "s")        /* the profile as the command line names it: the cache's key */                      \
         STAMP(6, Set, "ss")        /* a variable of the command line's: name, value; such a plan is never kept */
 
+#define STAMP_ANY_STATE 2 /* of `exists`: which file it is counts, and nothing else of it */
 struct stamp_file { struct plan_ref path; uint64_t follow, exists, device, inode, size, mtime, ctime; };
 struct stamp_variable { struct plan_ref name; uint64_t set; struct plan_ref value; };
 struct stamp_host { struct plan_ref release, version; uint64_t uid, gid, capabilities; };

@@ -86,6 +86,7 @@ def resolve(tables: dict[str, Any] | None = None, **changes: Any) -> ResolvedPro
         stamps=(STAMP,),
         environment={},
         uses_cwd=False,
+        looked_at={},
         cwd="/work",
         locate=lambda _path: None,
         report=report,

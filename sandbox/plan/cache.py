@@ -118,6 +118,17 @@ def _stamp(item: Watched) -> FileStamp:
             mtime_ns=0,
             ctime_ns=0,
         )
+    if item.any_state:
+        return FileStamp(
+            path=item.path,
+            follow=int(item.follow),
+            exists=2,
+            device=state.st_dev,
+            inode=state.st_ino,
+            size=0,
+            mtime_ns=0,
+            ctime_ns=0,
+        )
     return FileStamp(
         path=item.path,
         follow=int(item.follow),

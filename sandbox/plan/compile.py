@@ -80,6 +80,8 @@ def compile(resolved: ResolvedProfile, host: Host) -> Plan:  # noqa: A001 - the 
         Step(SkipFeature(feature=name, warn=int(name in optional)), ("profile", "optional"))
         for name in skipped
     ]
+    for path, is_it in inputs.resolved.looked_at.items():
+        inputs.watch(path, follow=False, any_state=is_it)
     return Plan(
         ops=tuple(step.op for step in steps),
         origins=tuple(step.origin for step in steps),

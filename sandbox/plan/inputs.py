@@ -43,6 +43,6 @@ class Inputs:
             self.lacks(key, message, f"{hint}; {advice}")
         self.not_enforced.add(feature)
 
-    def watch(self, *paths: str, follow: bool = True) -> None:
-        """The plan depends on what these paths are."""
-        self.watched.update(Watched(path, follow) for path in paths)
+    def watch(self, *paths: str, follow: bool = True, any_state: bool = False) -> None:
+        """The plan depends on what these paths are; in `any_state` only on which files."""
+        self.watched.update(Watched(path, follow, any_state) for path in paths)

@@ -43,7 +43,10 @@ class Step(NamedTuple):
 
 
 class FileStamp(Record, frozen=True, kw_only=True):
-    """A file's state; `follow` 0 means that of a symbolic link itself."""
+    """A file's state; `follow` 0 means that of a symbolic link itself.
+
+    `exists` 2: which file it is counts, and its state doesn't.
+    """
 
     KIND = 1
     path: str
@@ -117,10 +120,14 @@ class PlanFlag(IntFlag):
 
 
 class Watched(NamedTuple):
-    """A path that a fact about the host was read from; the cache stamps it."""
+    """A path that a fact about the host was read from; the cache stamps it.
+
+    `any_state`: only which file it is counts, however often it changes.
+    """
 
     path: str
     follow: bool
+    any_state: bool = False
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):

@@ -129,6 +129,7 @@ def _resolved(graph: Graph, merged: Merged, variables: Variables, cwd: str) -> R
         stamps=tuple(file.stamp for file in graph.files),
         environment=variables.environment,
         uses_cwd=variables.uses_cwd,
+        looked_at=variables.looked_at,
         cwd=cwd,
         locate=partial(_locate, graph, place),
         report=partial(_report, graph, place),

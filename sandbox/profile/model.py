@@ -119,7 +119,8 @@ class Profile(Table, frozen=True, kw_only=True):
         dict[VariableName, str],
         Meta(
             description="Texts that stand in any string as ${name}. Built in: ${env:NAME}, "
-            "${env:NAME:-default}, ${home}, ${cwd}, ${profile_dir}; $$ is a plain $."
+            "${env:NAME:-default}, ${home}, ${cwd}, ${profile_dir}, ${up:NAME} (the nearest "
+            "directory upward that holds NAME); $$ is a plain $."
         ),
     ] = msgspec.field(default_factory=dict)
     process: Annotated[Process, Meta(description="The payload and how it meets its caller.")] = (

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from sandbox.profile.names import suggestion
+from sandbox.profile.upward import Found, search
 
 MAXIMUM_LENGTH = 64 * 1024
 MAXIMUM_DEPTH = 32
@@ -52,6 +53,14 @@ class Variables:
         self._open: list[str] = []
         self.environment: dict[str, str | None] = {}
         self.uses_cwd = False
+        self._found: dict[str, Found] = {}
+
+    @property
+    def looked_at(self) -> Mapping[str, bool]:
+        """The paths that were looked at for ${up:NAME}; true for those that were found."""
+        return {
+            path: is_it for found in self._found.values() for path, is_it in found.looked_at.items()
+        }
 
     def expand(self, text: str, directory: str) -> str:
         """`text` with every variable replaced. Raises InvalidError."""
@@ -80,12 +89,22 @@ class Variables:
             if not home.startswith("/"):
                 raise InvalidError(f"HOME is '{home}', which isn't an absolute path")
             return home
+        if name.startswith("up:"):
+            return self._upward(name[3:])
         if name.startswith("env:"):
             variable, with_default, default = name[4:].partition(":-")
             return self._environment(
                 variable, default if with_default else None, f"or write ${{env:{variable}:-value}}"
             )
         return self._defined(name)
+
+    def _upward(self, name: str) -> str:
+        if not name or "/" in name or name in {".", ".."}:
+            raise InvalidError(f"'{name[:64]}' isn't the name of one file", "such as ${up:.git}")
+        self.uses_cwd = True
+        if name not in self._found:
+            self._found[name] = search(name, self._cwd)
+        return self._found[name].directory
 
     def _environment(self, variable: str, default: str | None, hint: str) -> str:
         if not variable or "=" in variable:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from tests.applications import application
+from tests.kernel.harness import NOT_ROOT
 from tests.kernel.profiles.projects import Home
 
 SETTINGS = "[user]\n\tname = A Tester\n\temail = tester@example.org\n[core]\n\teditor = false\n"
@@ -41,6 +42,31 @@ def test_a_commit_made_inside_is_the_users_outside(repository: Home) -> None:
 def test_the_second_launch_needs_no_python(repository: Home) -> None:
     done = repository.run_warm("git", "git", "status", "--short")
     assert (done.stdout, done.stderr) == ('?? "a file"\n?? thief.sh\n', "")
+
+
+def test_a_directory_in_the_repository_is_as_good_as_its_top(repository: Home) -> None:
+    home = repository
+    deep = os.path.dirname(home.write("deep/file", "text\n"))
+    words = ("git", "status", "--short")
+    assert home.run("git", *words, cwd=deep).stdout == home.outside(*words, cwd=deep).stdout
+    home.run("git", "git", "add", ".", cwd=deep)
+    # The index has changed, and with it the repository; the plan holds all the same.
+    warm = home.run("git", *words, cwd=deep, stage=home.sandbox.without_python())
+    assert "A  file\n" in warm.stdout
+    # A repository that is nearer makes it another plan.
+    home.outside("git", "init", "--quiet", cwd=deep)
+    assert home.run("git", *words, cwd=deep).stdout == "?? file\n"
+    home.assert_owned()
+
+
+def test_a_repository_of_somebody_elses_above_isnt_taken(repository: Home) -> None:
+    home = repository
+    if os.geteuid() != 0:
+        pytest.skip(NOT_ROOT)
+    deep = home.sandbox.mkdir("home/the project/deep")
+    os.chown(os.path.join(home.project, ".git"), 4321, 4321)
+    done = home.run("git", "ls", "-A", "..", cwd=deep)
+    assert done.stdout == "deep\n"
 
 
 def test_a_hook_and_a_filter_get_nothing_of_the_callers(repository: Home) -> None:

@@ -75,6 +75,27 @@ def test_what_is_watched_becomes_a_stamp(environ: dict[str, str], tmp_path: obje
     assert found.watched == ()
 
 
+def test_of_some_files_only_which_one_it_is_becomes_a_stamp(
+    environ: dict[str, str], tmp_path: object
+) -> None:
+    """It may have changed just now: that plays no part."""
+    directory = f"{tmp_path}/directory"
+    os.mkdir(directory)
+    assert store(plan_of(Watched(directory, follow=False, any_state=True)), environ) == ""
+    state = os.stat(directory)
+    wanted = FileStamp(
+        path=directory,
+        follow=0,
+        exists=2,
+        device=state.st_dev,
+        inode=state.st_ino,
+        size=0,
+        mtime_ns=0,
+        ctime_ns=0,
+    )
+    assert wanted in kept(environ).stamps
+
+
 def test_sbx_itself_is_among_the_stamps(environ: dict[str, str]) -> None:
     store(plan_of(), environ)
     paths = [stamp.path for stamp in kept(environ).stamps if isinstance(stamp, FileStamp)]
