@@ -39,6 +39,19 @@ def test_a_commit_made_inside_is_the_users_outside(repository: Home) -> None:
     home.assert_owned()
 
 
+def test_what_git_noted_of_files_outside_holds_inside(repository: Home) -> None:
+    """Else each status would read every file anew, inside and outside in turn."""
+    home = repository
+    index = os.path.join(home.project, ".git", "index")
+    home.outside("git", "add", ".")
+    os.utime(index, ns=(os.stat(index).st_atime_ns, os.stat(index).st_mtime_ns + 2_000_000_000))
+    before = os.stat(index)
+    home.run("git", "git", "status", "--short")
+    assert os.stat(index).st_ino == before.st_ino
+    home.write("a file", "other text\n")
+    assert home.run("git", "git", "status", "--short").stdout.startswith('AM "a file"\n')
+
+
 def test_the_second_launch_needs_no_python(repository: Home) -> None:
     done = repository.run_warm("git", "git", "status", "--short")
     assert (done.stdout, done.stderr) == ('?? "a file"\n?? thief.sh\n', "")
