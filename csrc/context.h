@@ -5,7 +5,14 @@
 
 #include <limits.h>
 
-enum report_kind { REPORT_STARTED = 1, REPORT_FAILED = 2, REPORT_ENDED = 3 };
+enum report_kind {
+        REPORT_STARTED = 1,
+        REPORT_FAILED = 2,
+        REPORT_ENDED = 3,
+        REPORT_READY = 4,    /* of a served launch: everything is built, and the call isn't there yet */
+        REPORT_LAUNCHED = 5, /* by the server: the first process's id, and its pidfd */
+        REPORT_REAPED = 6,   /* by the server, as struct serve_end */
+};
 
 /* What the sandbox writes to its status descriptor; small enough to be atomic. */
 struct report {
@@ -53,6 +60,8 @@ struct context {
         const struct op_map_ids *maps;
         uint64_t clone_flags;
         char **argv, **environment;
+        const int32_t *kept; /* of a served launch: the numbers that the call filled */
+        uint32_t kept_count;
         char program[PATH_MAX + NAME_MAX + 2];
         char name[32];
         uint8_t *payload_stack;
@@ -101,6 +110,13 @@ static inline const char *string_of(const struct context *c, struct plan_ref ref
 
 void restore_cpus(struct sbx_cpus *cpus);
 long wait_for_signal(const uint64_t *set, struct sbx_cpus *cpus);
+
+/* call.c */
+void await_call(struct context *c);
+int take_call(struct context *c);
+
+/* op_process.c */
+int enter_directory(const char *path);
 
 /* init.c */
 void run_init(struct context *c, pid_t payload) __attribute__((noreturn));

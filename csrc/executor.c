@@ -204,6 +204,9 @@ static void first_process(struct context *c) __attribute__((noreturn));
 static void first_process(struct context *c) {
         close_fd(&c->status_reader);
         close_fd(&c->go_writer);
+        for (uint32_t i = 0; i < c->launch->private_count; i++)
+                if (c->launch->private_fds[i] >= 0)
+                        close(c->launch->private_fds[i]);
         reset_signals();
         umask(0); /* the root's directories have their own modes, whatever the caller's mask is */
         c->at = (struct sbx_failure) { .stage = STAGE_SANDBOX };
@@ -238,8 +241,12 @@ static int payload_process(void *argument) {
 
 int perform_start_init(struct context *c, const void *payload) {
         (void) payload;
+        if (c->launch->served)
+                await_call(c);
+        int status_fd = c->status_fd; /* the payload may move its own copy */
         /* As vfork: the first process sleeps until the program runs, so sharing its memory is sound. */
         int pid = clone(payload_process, c->payload_stack + PAYLOAD_STACK_SIZE, CLONE_VM | CLONE_VFORK | SIGCHLD, c);
+        c->status_fd = status_fd;
         if (pid < 0)
                 return -errno;
         if (c->at.error != 0 || c->record->kind != PLAN_Execute) /* it has said why, or was killed on its way */
@@ -265,10 +272,16 @@ static void release(struct context *c) {
 
 static int make_channels(struct context *c) {
         int ends[2];
-        if ((c->launch->terminal ? socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) : pipe2(ends, O_CLOEXEC)) < 0)
+        if (c->launch->served) {
+                c->status_fd = fcntl(c->launch->channel, F_DUPFD_CLOEXEC, 3);
+                if (c->status_fd < 0)
+                        return -errno;
+        } else if ((c->launch->terminal ? socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) : pipe2(ends, O_CLOEXEC)) < 0)
                 return -errno;
-        c->status_reader = ends[0];
-        c->status_fd = ends[1];
+        else {
+                c->status_reader = ends[0];
+                c->status_fd = ends[1];
+        }
         if (c->maps == NULL || c->maps->by == MAP_BY_SELF)
                 return 0;
         if (pipe2(ends, O_CLOEXEC) < 0)

@@ -23,6 +23,7 @@ enum sbx_detail {
         DETAIL_NOT_A_DEVICE = 3,
         DETAIL_MOUNT_POINT = 4, /* the mount point isn't there and can't be made */
         DETAIL_ENDED = 6, /* of no op: the sandbox ended before it could start the program, and couldn't say why */
+        DETAIL_DESCRIPTOR = 1 << 24, /* and the number that a call wants to fill */
 };
 
 struct sbx_failure {
@@ -50,6 +51,10 @@ struct sbx_launch {
         char *const *environment;  /* the caller's, of which the plan's names are passed */
         uint32_t terminal;         /* bits 0 to 2: these standard streams become a new pseudo-terminal */
         struct sbx_timing *timing; /* NULL: none is taken */
+        uint32_t served;           /* what runs comes as a call over `channel`, which takes the reports too (serve.h) */
+        int channel;
+        const int *private_fds;    /* the caller's own, which the sandbox closes before anything else; -1: none */
+        uint32_t private_count;
 };
 
 /* An affinity, while its owner stays on one processor; size 0: it doesn't. */

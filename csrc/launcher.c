@@ -1,11 +1,13 @@
 /* sbx: starts a sandbox from its compiled plan without an interpreter, and leaves everything else to Python.
  *
  *   sbx run [-p|--profile PROFILE] [--timing] [--] [COMMAND...]   a plan that is still true is run at once
+ *   sbx _serve CONTROL                                            sandboxes for a program that uses the library
  *   sbx run --plan-fd N [--timing] [--] [COMMAND...]              Python has just made the plan
  *   anything else                                                 python3 -I -c 'import sandbox.cli ...' ...
  */
 #include "cache.h"
 #include "executor.h"
+#include "serve.h"
 #include "sys.h"
 
 #include <limits.h>
@@ -314,8 +316,11 @@ int main(int argc, char **argv, char **environment) {
         signal(SIGCHLD, SIG_DFL); /* an ignored one would leave nothing to wait for, here and in Python */
         if (argc < 1 || check_standard_streams() < 0)
                 return EXIT_SBX;
-        if (parse(argv, &request) < 0)
+        if (parse(argv, &request) < 0) {
+                if (argc == 3 && strcmp(argv[1], "_serve") == 0)
+                        return serve(number_of(argv[2]));
                 run_python(argv + 1, environment);
+        }
         if (request.plan_fd >= 0) {
                 if (fcntl(request.plan_fd, F_SETFD, FD_CLOEXEC) < 0 || cache_read(request.plan_fd, &p) < 0) {
                         say("sbx: error: --plan-fd: no sound plan there\nhint: run 'sbx run --profile PROFILE'\n");

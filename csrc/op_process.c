@@ -29,12 +29,15 @@ int perform_set_umask(struct context *c, const void *payload) {
         return 0;
 }
 
-int perform_change_directory(struct context *c, const void *payload) {
-        const struct op_path *op = payload;
-        cleanup_fd int fd = sys_openat2(AT_FDCWD, string_of(c, op->path), O_PATH | O_DIRECTORY, RESOLVE_NO_MAGICLINKS);
+int enter_directory(const char *path) {
+        cleanup_fd int fd = sys_openat2(AT_FDCWD, path, O_PATH | O_DIRECTORY, RESOLVE_NO_MAGICLINKS);
         if (fd < 0)
                 return fd;
         return fchdir(fd) < 0 ? -errno : 0;
+}
+
+int perform_change_directory(struct context *c, const void *payload) {
+        return enter_directory(string_of(c, ((const struct op_path *) payload)->path));
 }
 
 int perform_null_stdin(struct context *c, const void *payload) {
@@ -113,23 +116,33 @@ int perform_check_descriptors(struct context *c, const void *payload) {
 }
 
 int perform_seal_descriptors(struct context *c, const void *payload) {
-        (void) c;
         (void) payload;
+        if (c->launch->served)
+                return take_call(c);
         return sys_close_range(3, ~0u, CLOSE_RANGE_CLOEXEC);
 }
 
 /* What the caller hands over came through an exec; what closes on exec is sbx's own. Asked before anything else is
  * opened, since that would take the number of one that is missing. */
 int prepare_keep_descriptor(struct context *c, const void *payload) {
+        if (c->launch->served) /* it comes with the call */
+                return 0;
         int flags = fcntl((int) ((const struct op_number *) payload)->value, F_GETFD);
-        (void) c;
         return flags < 0 ? -errno : flags & FD_CLOEXEC ? -EBADF : 0;
+}
+
+static int is_kept(const struct context *c, int fd) {
+        for (uint32_t i = 0; i < c->kept_count; i++)
+                if (c->kept[i] == fd)
+                        return 1;
+        return 0;
 }
 
 int perform_keep_descriptor(struct context *c, const void *payload) {
         int fd = (int) ((const struct op_number *) payload)->value;
         struct stat st;
-        (void) c;
+        if (c->launch->served && !is_kept(c, fd)) /* what has this number is sbx's own */
+                return -EBADF;
         if (fstat(fd, &st) < 0)
                 return -errno;
         if (S_ISDIR(st.st_mode)) /* its parents would be in reach, past the new root */
@@ -165,6 +178,8 @@ int prepare_environment(struct context *c, const void *payload) {
         char *const *callers = c->launch->environment;
         size_t room = op->set.len + 1;
         uint32_t n = 0;
+        if (c->launch->served)
+                return 0;
         for (char *const *e = callers; e && *e; e++)
                 room++;
         c->environment = take_memory(c, room, sizeof *c->environment);
@@ -180,6 +195,8 @@ int prepare_environment(struct context *c, const void *payload) {
 
 int prepare_execute(struct context *c, const void *payload) {
         const struct op_execute *op = payload;
+        if (c->launch->served) /* the call has words, variables and descriptors */
+                return 0;
         const struct plan_ref *words = plan_list(c->plan, op->argv);
         uint32_t n = op->argv.len;
         if (c->launch->argv != NULL)

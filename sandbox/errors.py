@@ -88,11 +88,21 @@ class UnsupportedError(SandboxError):
 class SetupError(SandboxError):
     """An operation failed while the sandbox was being set up.
 
-    `exit_code` is 126 or 127 when it was the command itself that could not be run.
+    `exit_code` is 126 or 127 when it was the command itself that could not be run. `operation`
+    says which one failed, as `sbx plan` prints it, and `errno` with which error.
     """
 
     def __init__(
-        self, message: str, *, hint: str = "", origin: str = "", exit_code: int = EXIT_SANDBOX
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        origin: str = "",
+        exit_code: int = EXIT_SANDBOX,
+        operation: str = "",
+        errno: int = 0,
     ) -> None:
         super().__init__(message, hint=hint, origin=origin)
         self.exit_code = exit_code
+        self.operation = operation
+        self.errno = errno

@@ -206,7 +206,8 @@ def probe() -> Host:
     calls = answers(system.machine)
     cgroup_version, cgroup_mounts = _cgroup()
     links, directories = _root()
-    kinds = frozenset(_entries("/proc/self/ns")).intersection(NAMESPACES)
+    # A process that has changed its user may not list them (PR_SET_DUMPABLE), only look for each.
+    kinds = frozenset(kind for kind in NAMESPACES if os.path.lexists(f"/proc/self/ns/{kind}"))
     return Host(
         machine=system.machine,
         release=system.release,
@@ -222,9 +223,7 @@ def probe() -> Host:
         setgroups=(_read("/proc/self/setgroups") or "allow").strip() != "deny",
         no_new_privs=status.get("NoNewPrivs") == "1",
         seccomp_filtered=status.get("Seccomp") == "2",
-        first_user_namespace=os.stat("/proc/self/ns/user").st_ino == _FIRST_USER_NAMESPACE
-        if "user" in kinds
-        else True,
+        first_user_namespace=_in_first_user_namespace() if "user" in kinds else True,
         mapped=_is_mapped("uid", uid) and _is_mapped("gid", gid),
         namespaces=kinds,
         namespace_limits={
@@ -317,6 +316,13 @@ def _read(path: str) -> str | None:
 def _number(path: str, missing: int) -> int:
     text = _read(path)
     return missing if text is None else int(text)
+
+
+def _in_first_user_namespace() -> bool:
+    try:
+        return os.stat("/proc/self/ns/user").st_ino == _FIRST_USER_NAMESPACE
+    except PermissionError:  # as above; its map is that of no other one in common use
+        return (_read("/proc/self/uid_map") or "").split() == ["0", "0", "4294967295"]
 
 
 def _entries(path: str) -> list[str]:

@@ -15,10 +15,10 @@ import msgspec
 from sandbox._paths import working_directory
 from sandbox.cli import output
 from sandbox.cli.arguments import ASSIGNMENT, PROFILE
-from sandbox.cli.failure import explain
 from sandbox.cli.help import Verb
 from sandbox.errors import EXIT_SIGNAL_BASE, SandboxError
 from sandbox.plan.record import Plan, PlanFlag
+from sandbox.process.failure import located_error
 from sandbox.profile.resolved import Overrides, ResolvedProfile
 
 LAUNCHER_VARIABLE: Final = "SBX_LAUNCHER"
@@ -127,7 +127,7 @@ def _run_with_terminal(
         finally:
             child.close()
     except LaunchFailedError as failed:
-        raise explain(plan, failed.failure, words[0] if words else None, resolved) from None
+        raise located_error(plan, failed.failure, words[0] if words else None, resolved) from None
     if os.WIFSIGNALED(status):
         return EXIT_SIGNAL_BASE + os.WTERMSIG(status)
     return os.waitstatus_to_exitcode(status)

@@ -10,17 +10,20 @@ from sandbox.errors import (
     EXIT_NOT_EXECUTABLE,
     EXIT_NOT_FOUND,
     EXIT_SANDBOX,
+    Problem,
     SetupError,
 )
 from sandbox.plan import ops
-from sandbox.plan.record import Op, Plan
+from sandbox.plan.record import FileStamp, Op, Plan
 from sandbox.process.launch import Failure
+from sandbox.profile.resolved import KeyPath, Origin, ResolvedProfile, key_text
 
 DETAIL_INTERPRETER: Final = 1
 DETAIL_NOT_FOUND: Final = 2
 DETAIL_NOT_A_DEVICE: Final = 3
 DETAIL_MOUNT_POINT: Final = 4
 DETAIL_ENDED: Final = 6
+DETAIL_DESCRIPTOR: Final = 1 << 24
 STAGE_PREPARE: Final = 1
 STAGE_CLONE: Final = 2
 
@@ -59,7 +62,50 @@ def setup_error(
         for name, value in variables.items():
             if value == op.source:
                 hint = f"create it, or name another: --set {name}=PATH"
-    return SetupError(words.reason, hint=hint, origin=origin, exit_code=words.exit_code)
+    ended = failure.detail == DETAIL_ENDED
+    return SetupError(
+        words.reason,
+        hint=hint,
+        origin=origin,
+        exit_code=words.exit_code,
+        operation="" if ended else op.describe(),
+        errno=failure.error,
+    )
+
+
+def located_error(
+    plan: Plan, failure: Failure, command: str | None, resolved: ResolvedProfile | None
+) -> SetupError:
+    """The same with the profile's line that asked for what failed.
+
+    `resolved` is the profile that the plan was made from, None if it isn't sound any more.
+    """
+    known = failure.detail != DETAIL_ENDED and failure.op < len(plan.origins)
+    key = plan.origins[failure.op] if known else ()
+    place = _place(plan, key, resolved) if key else None
+    parts = [str(place) if place else "", key_text(key)]
+    variables = resolved.profile.vars if resolved else {}
+    origin = ": ".join(filter(None, parts))
+    error = setup_error(plan, failure, command=command, origin=origin, variables=variables)
+    # A command of the command line isn't in the profile's line.
+    if place and (command is None or key[:2] != ("process", "command")):
+        problem = Problem(place.file, place.line, place.column, key_text(key), error.message)
+        error.problems = (
+            problem._replace(hint=error.hint, source=place.source, width=place.width),
+        )
+    return error
+
+
+def _place(plan: Plan, key: KeyPath, resolved: ResolvedProfile | None) -> Origin | None:
+    if resolved:
+        return resolved.origin(key)
+    profile = profile_path(plan)
+    return Origin(profile, 0, 0) if profile else None
+
+
+def profile_path(plan: Plan) -> str:
+    """The profile's own file; empty for a plan without one."""
+    return next((s.path for s in plan.stamps if isinstance(s, FileStamp)), "")
 
 
 def _words(op: Op, failure: Failure, command: str | None) -> Words:
@@ -177,6 +223,8 @@ def _by_op(op: Op, failure: Failure) -> Words | None:
             f"'{op.path}' is a symbolic link, which can't be protected: it could be replaced",
             "look at what it leads to, and put that in its place",
         )
+    if isinstance(op, ops.SealDescriptors):
+        return _call(failure)
     if isinstance(op, ops.CheckDescriptors):
         return Words(
             f"{STREAMS[failure.detail]} is a directory", "redirect it to a file or /dev/null"
@@ -243,6 +291,31 @@ def _by_op(op: Op, failure: Failure) -> Words | None:
         return Words(
             f"there is no '{op.path}' in the root to cover, and nothing is made on the host",
             f"create an empty file there: touch {op.path}",
+        )
+    return None
+
+
+def _call(failure: Failure) -> Words | None:
+    """What a program handed over for its call (csrc/call.c)."""
+    error = failure.error
+    if failure.detail & DETAIL_DESCRIPTOR:
+        number = failure.detail - DETAIL_DESCRIPTOR
+        name = STREAMS[number] if number < 3 else f"descriptor {number}"
+        if error == errno.EISDIR:
+            return Words(
+                f"{name} is a directory: everything above it would be in reach",
+                "grant the directory with [[mounts]]",
+            )
+        return Words(f"{name} can't be passed: {os.strerror(error)}")
+    if error in (errno.EMFILE, errno.EINVAL, errno.EBADF):
+        return Words(
+            "the descriptors of the call don't fit below the limit of open files",
+            "raise rlimits.nofile, or pass them under lower numbers",
+        )
+    if error in (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ELOOP):
+        return Words(
+            f"the working directory of the call: {os.strerror(error)}",
+            "grant it with filesystem.read, or choose another cwd",
         )
     return None
 

@@ -1,6 +1,7 @@
 """A profile's file and all that it extends, read and put into order."""
 
 import os
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from sandbox.errors import Problem, ProfileError
@@ -32,8 +33,16 @@ def read_graph(name: str, *, cwd: str) -> Graph:
         hint = "change to another directory, or name the profile from '/' on"
         raise ProfileError((Problem("", 0, 0, "", reason, hint),))
     path, shown = (join(cwd, name), name) if is_path(name) else _shipped(name, cwd)
-    reading = _Reading()
-    reading.file(parse_source(open_source(path, shown=shown)), ())
+    return _whole(_Reading({}), parse_source(open_source(path, shown=shown)))
+
+
+def source_graph(source: SourceFile, given: Mapping[str, SourceFile]) -> Graph:
+    """The same for a profile that a program has made, which may extend others that are `given`."""
+    return _whole(_Reading(given), source)
+
+
+def _whole(reading: "_Reading", source: SourceFile) -> Graph:
+    reading.file(source, ())
     below = tuple(reading.below[index] for index in range(len(reading.files)))
     return Graph(tuple(reading.files), below, tuple(reading.problems))
 
@@ -50,7 +59,8 @@ def _shipped(name: str, cwd: str) -> tuple[str, str]:
 
 
 class _Reading:
-    def __init__(self) -> None:
+    def __init__(self, given: Mapping[str, SourceFile]) -> None:
+        self._given = given
         self.files: list[SourceFile] = []
         self.below: dict[int, frozenset[int]] = {}
         self.problems: list[Problem] = []
@@ -74,24 +84,8 @@ class _Reading:
         def wrong(reason: str, hint: str = "") -> None:
             self.problems.append(source.problem(key, reason, hint))
 
-        if is_path(name):
-            path, shown = join(source.directory, name), join(os.path.dirname(source.shown), name)
-        else:
-            path = shown = shipped_path(name)
-            names = shipped_names()
-            if name not in names:
-                hint = suggestion(name, names) or f"shipped are {', '.join(names)}"
-                hint += "; a file is named by a path with '/' or '.toml'"
-                wrong(f"no shipped profile is named '{name[:64]}'", hint)
-                return None
-        try:
-            base = open_source(path, shown=shown)
-        except ProfileError as error:
-            problem = error.problems[0]
-            if problem.line:
-                self.problems.append(problem)
-            else:
-                wrong(f"'{shown}' {problem.reason}", problem.hint)
+        base = self._given.get(name) or self.opened(source, name, wrong)
+        if base is None:
             return None
         chain = (*above, source)
         identities = [file.identity for file in chain]
@@ -108,9 +102,33 @@ class _Reading:
             wrong(f"more than {MAXIMUM_FILES} files in one profile")
             return None
         try:
-            return self.file(parse_source(base), chain)
+            return self.file(parse_source(base) if base.is_file else base, chain)
         except ProfileError as error:
             self.problems.extend(error.problems)
+            return None
+
+    def opened(
+        self, source: SourceFile, name: str, wrong: Callable[[str, str], None]
+    ) -> SourceFile | None:
+        """The file that a name means, not parsed yet; None where that is a problem."""
+        if is_path(name):
+            path, shown = join(source.directory, name), join(os.path.dirname(source.shown), name)
+        else:
+            path = shown = shipped_path(name)
+            names = shipped_names()
+            if name not in names:
+                hint = suggestion(name, names) or f"shipped are {', '.join(names)}"
+                hint += "; a file is named by a path with '/' or '.toml'"
+                wrong(f"no shipped profile is named '{name[:64]}'", hint)
+                return None
+        try:
+            return open_source(path, shown=shown)
+        except ProfileError as error:
+            problem = error.problems[0]
+            if problem.line:
+                self.problems.append(problem)
+            else:
+                wrong(f"'{shown}' {problem.reason}", problem.hint)
             return None
 
 

@@ -9,7 +9,7 @@ import msgspec
 
 from sandbox.errors import Problem, ProfileError
 from sandbox.profile.consistency import check_consistency
-from sandbox.profile.graph import Graph, read_graph
+from sandbox.profile.graph import Graph, read_graph, source_graph
 from sandbox.profile.merge import COMMAND_LINE, Merged, Statement, collect, merge
 from sandbox.profile.model import Profile
 from sandbox.profile.names import suggestion
@@ -35,7 +35,24 @@ def load(
     `cwd` is absolute, or empty where there is none any more; relative names start there and
     `${cwd}` stands for it. Raises ProfileError with every problem that was found.
     """
-    graph = read_graph(path_or_name, cwd=cwd)
+    return _resolve(read_graph(path_or_name, cwd=cwd), cwd, environ, overrides)
+
+
+def load_source(
+    source: SourceFile,
+    given: Mapping[str, SourceFile],
+    *,
+    cwd: str,
+    environ: Mapping[str, str],
+    overrides: Overrides = Overrides(),  # noqa: B008  it is frozen
+) -> ResolvedProfile:
+    """The same for a profile that a program has made; `given` are others that it may extend."""
+    return _resolve(source_graph(source, given), cwd, environ, overrides)
+
+
+def _resolve(
+    graph: Graph, cwd: str, environ: Mapping[str, str], overrides: Overrides
+) -> ResolvedProfile:
     variables, problems = _variables(graph, overrides, environ, cwd)
     checked = [
         check_file(file, partial(variables.expand, directory=file.directory))
@@ -118,15 +135,16 @@ def _resolved(graph: Graph, merged: Merged, variables: Variables, cwd: str) -> R
     main = graph.files[0]
     data = merged.data
     about = data.setdefault("profile", {})
-    file_name = os.fsencode(os.path.basename(main.path)).decode(errors="replace")
+    name = os.path.basename(main.path) if main.is_file else main.shown
+    file_name = os.fsencode(name).decode(errors="replace")
     about.setdefault("name", file_name.removesuffix(".toml"))
     for name in data.get("vars", {}):
         data["vars"][name] = variables.expand(f"${{{name}}}", main.directory)
     place = partial(_place, merged)
     return ResolvedProfile(
         profile=msgspec.convert(data, Profile),
-        files=tuple(file.path for file in graph.files),
-        stamps=tuple(file.stamp for file in graph.files),
+        files=tuple(file.path for file in graph.files if file.is_file),
+        stamps=tuple(file.stamp for file in graph.files if file.is_file),
         environment=variables.environment,
         uses_cwd=variables.uses_cwd,
         looked_at=variables.looked_at,

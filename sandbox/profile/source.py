@@ -1,5 +1,6 @@
 """Reading a profile's file: the only place of this layer that touches the file system."""
 
+import itertools
 import os
 import stat
 import tomllib
@@ -68,7 +69,14 @@ class SourceFile:
         lines = self._lines
         return lines[number - 1].removesuffix("\r") if 0 < number <= len(lines) else ""
 
+    @property
+    def is_file(self) -> bool:
+        """Whether it was read from a file, and not given by a program."""
+        return self.stamp.device >= 0
+
     def _place(self, path: KeyPath, *, on_key: bool) -> tuple[int, int, int]:
+        if not self.text:
+            return 0, 0, 1
         if self._positions is None:
             from sandbox.profile.positions import find_positions
 
@@ -94,6 +102,32 @@ def parse_source(source: SourceFile) -> SourceFile:
     check_text(source)
     source.data = _parse(source)
     return source
+
+
+_given = itertools.count(1)
+
+
+def text_source(text: str, *, shown: str, directory: str) -> SourceFile:
+    """A profile's text that comes from a program. Raises ProfileError with the lines that are wrong.
+
+    `directory` is where relative names in it start from.
+    """
+    if len(text.encode(errors="surrogatepass")) > MAXIMUM_SIZE:
+        raise _too_large(shown, len(text))
+    return parse_source(_given_source(text, shown, directory))
+
+
+def data_source(data: dict[str, Any], *, shown: str, directory: str) -> SourceFile:
+    """The same for tables that a program has made. Raises ProfileError if they nest too deeply."""
+    source = _given_source("", shown, directory)
+    _check_depth(source, data)
+    source.data = data
+    return source
+
+
+def _given_source(text: str, shown: str, directory: str) -> SourceFile:
+    stamp = Stamp(-1, next(_given), 0, 0, 0)
+    return SourceFile(path=os.path.join(directory, ""), shown=shown, text=text, stamp=stamp)
 
 
 def open_source(path: str, *, shown: str) -> SourceFile:

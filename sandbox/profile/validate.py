@@ -224,4 +224,6 @@ def type_words(value: Any) -> str:
         list: "a list",
         dict: "a table",
     }
-    return names.get(type(value), "a date or time")
+    kind = type(value)
+    # What no TOML holds comes from a program.
+    return names.get(kind, "a date or time" if kind.__module__ == "datetime" else kind.__name__)

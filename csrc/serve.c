@@ -1,0 +1,298 @@
+/* `sbx _serve`: starts sandboxes for a program that uses the library, and reaps them.
+ *
+ * The program could do so itself, but a process of it would be a copy of all its memory, secrets included; its size
+ * would slow each start; and the signal of the parent's death would come when the thread that started it ends.  This
+ * process has one thread, little memory, and ends when the program does. */
+#include "serve.h"
+#include "context.h"
+#include "sys.h"
+
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+struct kept_plan {
+        uint64_t number;
+        void *memory;
+        size_t size;
+        struct plan plan;
+};
+
+struct server {
+        int control, parent, signals;
+        uid_t uid;
+        struct kept_plan *plans;
+        size_t plan_count;
+        /* The sandboxes that live, side by side: first process, channel.  The server's own descriptors stand behind the
+         * channels, so that one list tells a sandbox what to close. */
+        pid_t *pids;
+        int *channels; /* -1: the program has let go of it, and the sandbox was killed */
+        struct pollfd *watched;
+        uint32_t count, room;
+};
+
+#define OWN_DESCRIPTORS 3
+
+static int make_room(struct server *s) {
+        if (s->count < s->room)
+                return 0;
+        uint32_t room = s->room == 0 ? 16 : s->room * 2;
+        pid_t *pids = realloc(s->pids, room * sizeof *pids);
+        if (pids == NULL)
+                return -ENOMEM;
+        s->pids = pids;
+        int *channels = realloc(s->channels, (room + OWN_DESCRIPTORS + 1) * sizeof *channels);
+        if (channels == NULL)
+                return -ENOMEM;
+        s->channels = channels;
+        struct pollfd *watched = realloc(s->watched, (room + OWN_DESCRIPTORS) * sizeof *watched);
+        if (watched == NULL)
+                return -ENOMEM;
+        s->watched = watched;
+        s->room = room;
+        return 0;
+}
+
+/* ---- Requests ---- */
+
+static struct kept_plan *find_plan(struct server *s, uint64_t number) {
+        for (size_t i = 0; i < s->plan_count; i++)
+                if (s->plans[i].number == number)
+                        return &s->plans[i];
+        return NULL;
+}
+
+/* A copy of one's own: whoever holds the file may still write to it. */
+static void keep_plan(struct server *s, uint64_t number, int fd) {
+        struct kept_plan kept = { .number = number };
+        struct stat st;
+        if (find_plan(s, number) != NULL || fstat(fd, &st) < 0 || st.st_size <= 0 || st.st_size > PLAN_MAX_SIZE)
+                return;
+        kept.size = (size_t) st.st_size;
+        kept.memory = mmap(NULL, kept.size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (kept.memory == MAP_FAILED)
+                return;
+        struct kept_plan *plans = NULL;
+        if (pread(fd, kept.memory, kept.size, 0) == (ssize_t) kept.size && plan_open(kept.memory, kept.size, &kept.plan) >= 0)
+                plans = realloc(s->plans, (s->plan_count + 1) * sizeof *plans);
+        if (plans == NULL) {
+                munmap(kept.memory, kept.size);
+                return;
+        }
+        s->plans = plans;
+        s->plans[s->plan_count++] = kept;
+}
+
+static void forget_plan(struct server *s, uint64_t number) {
+        struct kept_plan *kept = find_plan(s, number);
+        if (kept == NULL)
+                return;
+        munmap(kept->memory, kept->size);
+        *kept = s->plans[--s->plan_count];
+}
+
+static void report_failure(int channel, const struct sbx_failure *failure) {
+        struct report report = { .kind = REPORT_FAILED, .failure = *failure };
+        send(channel, &report, sizeof report, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+static void report_launch(int channel, pid_t pid) {
+        struct report report = { .kind = REPORT_LAUNCHED, .status = pid };
+        union {
+                struct cmsghdr head;
+                char bytes[CMSG_SPACE(sizeof(int))];
+        } control = { 0 };
+        struct iovec data = { &report, sizeof report };
+        struct msghdr message = { .msg_iov = &data, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control };
+        cleanup_fd int pidfd = CALL(SYS_pidfd_open, pid, 0);
+        if (pidfd < 0) {
+                kill(pid, SIGKILL); /* nobody could wait for it or end it */
+                return;
+        }
+        control.head.cmsg_level = SOL_SOCKET;
+        control.head.cmsg_type = SCM_RIGHTS;
+        control.head.cmsg_len = CMSG_LEN(sizeof(int));
+        memcpy(CMSG_DATA(&control.head), &pidfd, sizeof pidfd);
+        if (sendmsg(channel, &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+                kill(pid, SIGKILL); /* whoever asked for it has gone */
+}
+
+static void start_sandbox(struct server *s, uint64_t number, int channel) {
+        struct sbx_failure failure = { .stage = STAGE_PREPARE, .error = EBADMSG };
+        struct sbx_child child;
+        struct kept_plan *kept = find_plan(s, number);
+        if (kept == NULL) {
+                report_failure(channel, &failure);
+                close(channel);
+                return;
+        }
+        int own[OWN_DESCRIPTORS + 1] = { s->control, s->parent, s->signals, channel };
+        memcpy(s->channels + s->count, own, sizeof own);
+        struct sbx_launch launch = {
+                .plan = &kept->plan,
+                .served = 1,
+                .channel = channel,
+                .private_fds = s->channels,
+                .private_count = s->count + OWN_DESCRIPTORS + 1,
+        };
+        if (sbx_start(&launch, &child, &failure) < 0) {
+                report_failure(channel, &failure);
+                close(channel);
+                return;
+        }
+        report_launch(channel, child.pid);
+        sbx_release(&child);
+        s->pids[s->count] = child.pid;
+        s->channels[s->count++] = channel;
+}
+
+struct message {
+        struct serve_request request;
+        int fd;
+        int trusted;
+};
+
+/* A descriptor and the sender's credentials; 0 at the end. */
+static ssize_t receive(const struct server *s, struct message *ret) {
+        union {
+                struct cmsghdr head;
+                char bytes[CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(struct ucred))];
+        } control;
+        struct iovec data = { &ret->request, sizeof ret->request };
+        struct msghdr message = { .msg_iov = &data, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control };
+        ssize_t n;
+        ret->fd = -1;
+        ret->trusted = 0;
+        do
+                n = recvmsg(s->control, &message, MSG_CMSG_CLOEXEC);
+        while (n < 0 && errno == EINTR);
+        for (struct cmsghdr *head = n < 0 ? NULL : CMSG_FIRSTHDR(&message); head != NULL; head = CMSG_NXTHDR(&message, head))
+                if (head->cmsg_type == SCM_RIGHTS)
+                        memcpy(&ret->fd, CMSG_DATA(head), sizeof(int));
+                else if (head->cmsg_type == SCM_CREDENTIALS) {
+                        struct ucred sender;
+                        memcpy(&sender, CMSG_DATA(head), sizeof sender);
+                        ret->trusted = sender.uid == s->uid;
+                }
+        return n;
+}
+
+/* A program that has given up its user id since may not use ours any more. */
+static void serve_request(struct server *s) {
+        struct message message;
+        ssize_t n = receive(s, &message);
+        if (n == 0)
+                exit(0);
+        if (n != sizeof message.request || !message.trusted || message.request.version != SERVE_VERSION)
+                close_fd(&message.fd);
+        else if (message.request.kind == SERVE_START && message.fd >= 0)
+                start_sandbox(s, message.request.plan, take_fd(&message.fd));
+        else if (message.request.kind == SERVE_KEEP)
+                keep_plan(s, message.request.plan, message.fd);
+        else if (message.request.kind == SERVE_FORGET)
+                forget_plan(s, message.request.plan);
+        close_fd(&message.fd);
+}
+
+/* ---- Ends ---- */
+
+static uint64_t microseconds(struct timeval t) {
+        return (uint64_t) t.tv_sec * 1000000u + (uint64_t) t.tv_usec;
+}
+
+static void report_end(struct server *s, pid_t pid, int status, const struct rusage *usage) {
+        struct serve_end end = {
+                .kind = REPORT_REAPED,
+                .status = status,
+                .user_us = microseconds(usage->ru_utime),
+                .system_us = microseconds(usage->ru_stime),
+                .max_rss_kib = (uint64_t) usage->ru_maxrss,
+        };
+        for (uint32_t i = 0; i < s->count; i++)
+                if (s->pids[i] == pid) {
+                        send(s->channels[i], &end, sizeof end, MSG_NOSIGNAL | MSG_DONTWAIT);
+                        close_fd(&s->channels[i]);
+                        s->count--;
+                        s->pids[i] = s->pids[s->count];
+                        s->channels[i] = s->channels[s->count];
+                        return;
+                }
+}
+
+static void reap_all(struct server *s) {
+        struct signalfd_siginfo info;
+        struct rusage usage;
+        int status;
+        pid_t pid;
+        while (read(s->signals, &info, sizeof info) > 0)
+                ;
+        while ((pid = wait4(-1, &status, WNOHANG | __WALL, &usage)) > 0)
+                report_end(s, pid, status, &usage);
+}
+
+/* Whom nobody can wait for or end any more is ended here. */
+static void kill_abandoned(struct server *s) {
+        for (uint32_t i = 0; i < s->count; i++)
+                if (s->watched[OWN_DESCRIPTORS + i].revents & (POLLHUP | POLLERR)) {
+                        kill(s->pids[i], SIGKILL);
+                        close_fd(&s->channels[i]);
+                }
+}
+
+/* ---- The process ---- */
+
+static int prepare_server(struct server *s) {
+        struct ucred program;
+        socklen_t size = sizeof program;
+        sigset_t child;
+        uint64_t mask;
+        int on = 1;
+        s->uid = geteuid();
+        if (getsockopt(s->control, SOL_SOCKET, SO_PEERCRED, &program, &size) < 0)
+                return -1;
+        s->parent = CALL(SYS_pidfd_open, program.pid, 0);
+        if (s->parent < 0 || getppid() != program.pid || setsockopt(s->control, SOL_SOCKET, SO_PASSCRED, &on, sizeof on) < 0)
+                return -1;
+        sbx_block_signals(&mask);
+        sigemptyset(&child);
+        sigaddset(&child, SIGCHLD);
+        s->signals = signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK);
+        return s->signals;
+}
+
+int serve(int control) {
+        struct server s = { .control = control, .parent = -1, .signals = -1 };
+        if (control < 3)
+                return 125;
+        sys_close_range(3, (unsigned) control - 1, 0);
+        sys_close_range((unsigned) control + 1, ~0u, 0);
+        if (chdir("/") < 0 || fcntl(control, F_SETFD, FD_CLOEXEC) < 0 || prepare_server(&s) < 0)
+                return 125;
+        if (write(control, &(struct serve_request) { .version = SERVE_VERSION }, sizeof(struct serve_request)) < 0)
+                return 125;
+        while (make_room(&s) >= 0) {
+                s.watched[0] = (struct pollfd) { .fd = s.control, .events = POLLIN };
+                s.watched[1] = (struct pollfd) { .fd = s.parent, .events = POLLIN };
+                s.watched[2] = (struct pollfd) { .fd = s.signals, .events = POLLIN };
+                for (uint32_t i = 0; i < s.count; i++)
+                        s.watched[OWN_DESCRIPTORS + i] = (struct pollfd) { .fd = s.channels[i] };
+                if (poll(s.watched, OWN_DESCRIPTORS + s.count, -1) < 0) {
+                        if (errno != EINTR)
+                                return 125;
+                        continue;
+                }
+                if (s.watched[1].revents != 0)
+                        return 0;
+                kill_abandoned(&s);
+                if (s.watched[2].revents != 0)
+                        reap_all(&s);
+                if (s.watched[0].revents != 0)
+                        serve_request(&s);
+        }
+        return 125;
+}

@@ -1,0 +1,144 @@
+"""One sandbox as its reports tell of it: from the request to the last of its processes."""
+
+import contextlib
+import os
+import select
+import signal
+import time
+from typing import Final
+
+from sandbox.process import server
+from sandbox.process.launch import Failure
+from sandbox.process.server import Call, Channel, Ended, Event, Launched, Reaped, Usage
+
+# What a program that ended before it could say why is known by: struct sbx_failure with
+# STAGE_SANDBOX, ECANCELED and DETAIL_ENDED.
+ENDED_EARLY: Final = Failure(4, 0, 125, 6)
+
+
+class Watch:
+    """A sandbox that is being made, waits for its call, runs, or is over.
+
+    `started`: the program runs, or has run. `failure`: it could not be started. `status`: its end
+    as in wait(2), None if only the sandbox's is known. `over`: nothing of it is left.
+    """
+
+    def __init__(self, channel: Channel, *, has_init: bool) -> None:
+        self.channel = channel
+        self.has_init = has_init
+        self.begun = time.monotonic()
+        self.ended = 0.0
+        self.pid = 0
+        self.pidfd = -1
+        self.ready = False
+        self.started = False
+        self.called = False
+        self.failure: Failure | None = None
+        self.status: int | None = None
+        self.sandbox_status: int | None = None
+        self.usage: Usage | None = None
+        self.over = False
+        self._killed = False
+
+    def fileno(self) -> int:
+        """Readable when there is something for `read`."""
+        return self.channel.fileno()
+
+    def call(self, call: Call) -> None:
+        """Hands over what is to run."""
+        self.begun = time.monotonic()
+        self.called = True
+        self.channel.send(call)
+
+    def read(self) -> None:
+        """Takes in every report that is there."""
+        while not self.over:
+            try:
+                report = self.channel.receive()
+            except BlockingIOError:
+                return
+            self._take(report)
+
+    def _take(self, report: server.Report | None) -> None:
+        if isinstance(report, Launched):
+            self.pid, self.pidfd = report
+            if self._killed:
+                self.kill()
+        elif isinstance(report, Event):
+            self.started = self.started or report.kind == server.STARTED
+            self.ready = self.ready or report.kind == server.READY
+        elif isinstance(report, Failure):
+            self.failure = report
+        elif isinstance(report, Ended):
+            self.started = True
+            self.status = report.status
+        else:
+            self._finish(report)
+
+    def _finish(self, report: Reaped | None) -> None:
+        """Nothing comes any more: the sandbox was reaped, or its server has ended."""
+        self.over = True
+        self.ended = time.monotonic()
+        if isinstance(report, Reaped):
+            self.usage = report.usage
+            self.sandbox_status = report.status
+            if not self.has_init and self.failure is None and self.called:
+                self.started = True
+                self.status = report.status
+        if not self.started and self.failure is None and not self._killed:
+            self.failure = ENDED_EARLY
+        if self.pidfd >= 0:
+            os.close(self.pidfd)
+            self.pidfd = -1
+
+    @property
+    def lost(self) -> bool:
+        """Whether the server ended before it took the request: nothing has happened."""
+        return self.over and self.failure is ENDED_EARLY and self.sandbox_status is None
+
+    def wait(self, seconds: float | None, *, ready: bool = False) -> bool:
+        """Takes in reports until the sandbox is over (or ready); False when the time has passed."""
+        deadline = None if seconds is None else time.monotonic() + seconds
+        poll = select.poll()
+        poll.register(self.channel.fileno(), select.POLLIN)
+        while not (self.over or (ready and (self.ready or self.failure is not None))):
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                return False
+            poll.poll(None if left is None else left * 1000 + 1)
+            self.read()
+        return True
+
+    def send_signal(self, number: int) -> None:
+        """A signal for the program, by way of its init; nothing happens if it has ended."""
+        self.read()
+        if self.pidfd >= 0:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self.pidfd, number)
+
+    def kill(self) -> None:
+        """Ends every process of the sandbox, also one that is still being made."""
+        self._killed = True
+        if self.pidfd >= 0:
+            try:
+                signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+            except PermissionError:  # this process is another user's since; the server kills
+                self.channel.hang_up()
+
+    def end(self) -> None:
+        """Kills what is left of the sandbox, waits for its last process, and lets go of it."""
+        if not self.over:
+            self.kill()
+            self.wait(None)
+        self.channel.close()
+
+    def drop(self) -> None:
+        """The same without waiting: the server kills a sandbox whose channel is closed."""
+        if not self.over:
+            self.kill()
+        if self.pidfd >= 0:
+            os.close(self.pidfd)
+            self.pidfd = -1
+        self.channel.close()

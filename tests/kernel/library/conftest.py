@@ -1,0 +1,61 @@
+"""The library in the test's own process; after each test nothing may be left of what it did."""
+
+import contextlib
+import gc
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from sandbox import Profile, Sandbox
+from sandbox.process import server
+
+SECONDS = 10
+
+
+@pytest.fixture(scope="session")
+def box() -> Sandbox:
+    """Sandboxes of the smallest shipped profile."""
+    return Sandbox("minimal")
+
+
+@pytest.fixture(scope="session")
+def without_init() -> Sandbox:
+    """Sandboxes whose first process is the program."""
+    return Sandbox(Profile(extends="minimal", process={"init": False}))
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left(box: Sandbox) -> Iterator[None]:
+    """No descriptor here, no sandbox of the server's."""
+    box.run(["true"])
+    before = open_descriptors()
+    yield
+    gc.collect()
+    assert open_descriptors() == before
+    deadline = time.monotonic() + SECONDS
+    while sandboxes() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert sandboxes() == []
+
+
+def open_descriptors() -> Counter[str]:
+    """How many there are of each kind; the server's socket may be another one than before."""
+    found: Counter[str] = Counter()
+    for number in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(FileNotFoundError):  # the one by which the list was read
+            found[os.readlink(f"/proc/self/fd/{number}").partition("[")[0]] += 1
+    return found
+
+
+def sandboxes() -> list[int]:
+    """The first processes of the sandboxes that live."""
+    current = server.current()
+    return children(current.pid) if current else []
+
+
+def children(pid: int) -> list[int]:
+    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
+        return [int(word) for word in file.read().split()]
