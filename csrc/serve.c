@@ -252,7 +252,7 @@ static int prepare_server(struct server *s) {
         sigset_t child;
         uint64_t mask;
         int on = 1;
-        s->uid = geteuid();
+        s->uid = getuid(); /* as the kernel states it with each message */
         if (getsockopt(s->control, SOL_SOCKET, SO_PEERCRED, &program, &size) < 0)
                 return -1;
         s->parent = CALL(SYS_pidfd_open, program.pid, 0);

@@ -98,6 +98,8 @@ class Watch:
 
     def wait(self, seconds: float | None, *, ready: bool = False) -> bool:
         """Takes in reports until the sandbox is over (or ready); False when the time has passed."""
+        if self.over:
+            return True
         deadline = None if seconds is None else time.monotonic() + seconds
         poll = select.poll()
         poll.register(self.channel.fileno(), select.POLLIN)

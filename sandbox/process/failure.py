@@ -306,7 +306,10 @@ def _call(failure: Failure) -> Words | None:
                 f"{name} is a directory: everything above it would be in reach",
                 "grant the directory with [[mounts]]",
             )
-        return Words(f"{name} can't be passed: {os.strerror(error)}")
+        return Words(
+            f"{name} is above the limit of open files",
+            "raise rlimits.nofile, or pass it under a lower number",
+        )
     if error in (errno.EMFILE, errno.EINVAL, errno.EBADF):
         return Words(
             "the descriptors of the call don't fit below the limit of open files",

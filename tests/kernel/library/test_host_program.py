@@ -283,7 +283,7 @@ def test_a_server_serves_only_the_user_that_it_was_started_as() -> None:
         pytest.skip(NOT_ROOT)
     script = """
         from sandbox.process import server
-        os.seteuid(61234)
+        os.setresuid(61234, 61234, 61234)
         kept = server.current()
         channel = kept.start(1, b"")
         import select

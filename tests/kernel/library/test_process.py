@@ -47,9 +47,9 @@ def test_a_process_is_there_from_the_start_to_its_end(
         assert repr(process) == f"<Process 'sleep': pid {process.pid}>"
         with pytest.raises(TimeoutError, match=r"'sleep' still runs after 0\.05 s"):
             process.wait(0.05)
-        process.terminate()
+        process.kill()
         result = process.wait(60)
-        assert (result.cause, result.signal) == (Cause.SIGNALED, signal.SIGTERM)
+        assert (result.cause, result.signal) == (Cause.KILLED, signal.SIGKILL)
         assert process.poll() is result
         assert process.wait() is result
         assert not is_alive(process.pid)
@@ -64,6 +64,13 @@ def test_a_program_that_cannot_be_started_says_so_at_once(
     box: Sandbox = request.getfixturevalue(which)
     with pytest.raises(SetupError, match="there is no command 'nope'"):
         box.start(["nope"], stdin=PIPE, stdout=PIPE, stderr=PIPE)
+
+
+def test_terminate_asks_the_program_to_end(box: Sandbox) -> None:
+    with box.start(SLEEP) as process:
+        process.terminate()
+        result = process.wait(60)
+        assert (result.cause, result.signal) == (Cause.SIGNALED, signal.SIGTERM)
 
 
 def test_signals_reach_the_program(box: Sandbox) -> None:
@@ -101,10 +108,9 @@ def test_an_exception_ends_the_program(box: Sandbox) -> None:
 
 
 def test_a_process_that_nobody_has_any_more_ends(box: Sandbox) -> None:
-    process: Process[bytes] | None = box.start(SLEEP, stdout=PIPE)
+    process: Process[bytes] | None = box.start(SLEEP)
     assert len(sandboxes()) == 1
     assert process
-    process.stdout = None
     process = None
     deadline = time.monotonic() + 10
     while sandboxes() and time.monotonic() < deadline:
