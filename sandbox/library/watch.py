@@ -98,18 +98,21 @@ class Watch:
 
     def wait(self, seconds: float | None, *, ready: bool = False) -> bool:
         """Takes in reports until the sandbox is over (or ready); False when the time has passed."""
-        if self.over:
+        if self._is_reached(ready=ready):
             return True
         deadline = None if seconds is None else time.monotonic() + seconds
         poll = select.poll()
         poll.register(self.channel.fileno(), select.POLLIN)
-        while not (self.over or (ready and (self.ready or self.failure is not None))):
+        while not self._is_reached(ready=ready):
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
                 return False
             poll.poll(None if left is None else left * 1000 + 1)
             self.read()
         return True
+
+    def _is_reached(self, *, ready: bool) -> bool:
+        return self.over or (ready and (self.ready or self.failure is not None))
 
     def send_signal(self, number: int) -> None:
         """A signal for the program, by way of its init; nothing happens if it has ended."""
