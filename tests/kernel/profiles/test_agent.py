@@ -39,7 +39,7 @@ KEPT: Final = (
     ".git/config",
     ".vscode",
     ".claude",
-    ".github",
+    ".sbx",
     ".pre-commit-config.yaml",
 )
 # A program's attempts: to read each path, or to change or replace it; one answer a line.
@@ -108,7 +108,7 @@ def project(sandbox: Sandbox) -> str:
     git(sandbox, project, "init", "-q", "-b", "main")
     sandbox.write("project/notes.txt", "note one\n")
     sandbox.write("project/.gitignore", ".env\n__pycache__\n")
-    for name in (".vscode/tasks.json", ".claude/settings.json", ".github/ci.yml"):
+    for name in (".vscode/tasks.json", ".claude/settings.json", ".sbx/own.toml"):
         sandbox.mkdir(f"project/{os.path.dirname(name)}")
         sandbox.write(f"project/{name}", "{}\n")
     sandbox.write("project/.pre-commit-config.yaml", "repos: []\n")

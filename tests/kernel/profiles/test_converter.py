@@ -67,3 +67,13 @@ def test_without_its_directories_a_converter_says_which_one_is_missing(sandbox: 
     assert done.returncode == 125
     assert f"'{source}/output' does not exist" in done.stderr
     assert "hint: create it" in done.stderr
+
+
+@pytest.mark.parametrize("profile", ("converter", "ffmpeg", "pdf", "chromium"))
+def test_no_device_of_the_hosts_is_there(
+    sandbox: Sandbox, folders: tuple[str, str], profile: str
+) -> None:
+    source, _ = folders
+    done = sandbox.shipped(profile, "ls", "/dev", cwd=source)
+    names = ["fd", "full", "null", "ptmx", "pts", "random", "shm", "stderr", "stdin", "stdout"]
+    assert done.stdout.split() == [*names, "tty", "urandom", "zero"], done
