@@ -340,7 +340,7 @@ def _source(source: str, failure: Failure) -> Words:
         errno.EINVAL: Words(
             f"'{source}' can't be mounted: its file system doesn't take the attributes asked for "
             "(an id-mapped mount, or a part of a mount that must stay whole)",
-            "mounts.idmap = false, or mount it recursively",
+            'mounts.idmap = false, identity.map = "self", or mount it recursively',
         ),
     }
     return words.get(error) or _by_errno(error) or Words(f"'{source}': {os.strerror(error)}")

@@ -95,5 +95,8 @@ def test_the_second_launch_needs_no_python(home: Home) -> None:
     assert home.run_warm("npm", "node", "-p", "6 * 7").stdout == "42\n"
 
 
-def test_what_isnt_granted_is_refused(home: Home) -> None:
-    home.assert_refused("npm", network=True)
+def test_a_version_of_nvm_runs_and_stays_as_it_is(home: Home) -> None:
+    tool = home.sandbox.write("home/.nvm/versions/bin/node", "#!/bin/sh\necho ran\n", 0o755)
+    home.sandbox.own(os.path.dirname(tool))
+    assert home.run("npm", tool).stdout == "ran\n"
+    home.assert_refused("npm", network=True, unchangeable=[tool, os.path.dirname(tool)])

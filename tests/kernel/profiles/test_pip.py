@@ -94,5 +94,8 @@ def test_the_second_launch_needs_no_python_of_sbxs(home: Home) -> None:
     assert home.run_warm("pip", "echo", "warm").stdout == "warm\n"
 
 
-def test_what_isnt_granted_is_refused(home: Home) -> None:
-    home.assert_refused("pip", network=True)
+def test_an_interpreter_of_pyenv_runs_and_stays_as_it_is(home: Home) -> None:
+    tool = home.sandbox.write("home/.pyenv/bin/python", "#!/bin/sh\necho ran\n", 0o755)
+    home.sandbox.own(os.path.dirname(tool))
+    assert home.run("pip", tool).stdout == "ran\n"
+    home.assert_refused("pip", network=True, unchangeable=[tool, os.path.dirname(tool)])

@@ -1,10 +1,12 @@
 """Profile project, the base of the developer's tools: one directory, and nothing else of the home."""
 
 import os
+from typing import Any
 
 import pytest
 
-from tests.kernel.harness import NOT_ROOT
+from tests.kernel.harness import NOT_ROOT, Sandbox, mount
+from tests.kernel.profiles import attempts
 from tests.kernel.profiles.projects import Home
 
 
@@ -83,3 +85,28 @@ def test_a_directory_of_anothers_stays_anothers(home: Home) -> None:
         assert (state.st_uid, state.st_gid) == (4321, 8765)
     else:
         assert (done.returncode, os.listdir(project)) == (1, [])
+
+
+def test_root_may_work_where_nothing_can_be_id_mapped(as_root: Sandbox) -> None:
+    """An overlay, as in most containers."""
+    project, layers = as_root.mkdir("project"), as_root.mkdir("layers")
+    for name in ("lower", "upper", "work"):
+        os.mkdir(os.path.join(layers, name))
+
+    def stage() -> None:
+        where = f"lowerdir={layers}/lower,upperdir={layers}/upper,workdir={layers}/work"
+        mount("overlay", project, "overlay", data=where)
+
+    how: dict[str, Any] = {"stage": stage, "cwd": project}
+    done = as_root.shipped("project", "touch", "made", **how)
+    assert done.returncode == 125
+    assert "its file system doesn't take the attributes" in done.stderr
+    assert 'identity.map = "self"' in done.stderr
+    done = as_root.shipped("project", "touch", "made", variables={"ids": "self"}, **how)
+    assert (done.returncode, done.stderr) == (0, "")
+    state = os.stat(os.path.join(layers, "upper", "made"))
+    assert (state.st_uid, state.st_gid) == (0, 0)
+
+
+def test_root_keeps_its_id_without_its_privileges_where_that_is_said(as_root: Sandbox) -> None:
+    attempts.assert_refused(as_root, "project", variables={"ids": "self"})
