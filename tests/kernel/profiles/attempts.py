@@ -34,10 +34,14 @@ USER_NAMESPACE: Final = "make a user namespace"
 KEYRING: Final = "put a key into the kernel's keyring"
 SET_USER_ID: Final = "make a set-user-id program"
 KERNEL_LOG: Final = "read the kernel's log"
+CAPABILITY: Final = "have a capability, or any left to gain"
+PRIVILEGES: Final = "gain privileges by executing a program"
+DESCRIPTOR: Final = "use a descriptor of the caller's"
 
 _GONE: Final = ("ENOENT", "EACCES")
 _READ_ONLY: Final = ("EROFS", "EACCES", "ENOENT", "EPERM")
 _VARIABLE: Final = "SBX_TEST_SECRET_KEY"
+_DESCRIPTOR: Final = 200
 _HERE: Final = os.path.dirname(os.path.abspath(__file__))
 
 
@@ -74,7 +78,8 @@ def assert_refused(
     """
     how["env"] = {**how.get("env", sandbox.environment), _VARIABLE: "a token"}
     command = [python, "-I", "-S", "-c", _script()]
-    with _targets(sandbox) as tries:
+    how["pass_fds"] = (*how.get("pass_fds", ()), _DESCRIPTOR)
+    with _descriptor(), _targets(sandbox) as tries:
         for path in unreadable:
             tries[f"open {path}"] = _Attempt(("open", path), _GONE)
         for path in unchangeable:
@@ -153,7 +158,21 @@ def _targets(sandbox: Sandbox) -> Iterator[dict[str, _Attempt]]:
             KEYRING: _Attempt(("keyring",), ("EPERM",)),
             SET_USER_ID: _Attempt(("set-user-id",), ("EPERM",)),
             KERNEL_LOG: _Attempt(("kernel-log",), ("EPERM",), control=as_root),
+            CAPABILITY: _Attempt(("status", "CapBnd", "0000000000000000"), ("EPERM",)),
+            PRIVILEGES: _Attempt(("status", "NoNewPrivs", "1"), ("EPERM",)),
+            DESCRIPTOR: _Attempt(("descriptor", _DESCRIPTOR), ("EBADF",)),
         }
+
+
+@contextlib.contextmanager
+def _descriptor() -> Iterator[None]:
+    """A file that this process has open, as a caller has that forgot to close it."""
+    with open("/etc/passwd", "rb") as file:
+        os.dup2(file.fileno(), _DESCRIPTOR)
+    try:
+        yield
+    finally:
+        os.close(_DESCRIPTOR)
 
 
 def _plant_key(sandbox: Sandbox, stack: contextlib.ExitStack) -> str:

@@ -110,6 +110,17 @@ def try_kernel_log() -> None:
     checked(libc.klogctl(SYSLOG_ACTION_SIZE_BUFFER, None, 0))
 
 
+def try_status(field: str, harmless: str) -> None:
+    with open("/proc/self/status", encoding="ascii") as file:
+        value = next(line.split()[1] for line in file if line.startswith(f"{field}:"))
+    if value == harmless:
+        raise PermissionError(errno.EPERM, field)
+
+
+def try_descriptor(number: int) -> None:
+    os.read(number, 1)
+
+
 ATTEMPTS: dict[str, Callable[..., None]] = {
     "open": try_open,
     "change": try_change,
@@ -125,6 +136,8 @@ ATTEMPTS: dict[str, Callable[..., None]] = {
     "keyring": try_keyring,
     "set-user-id": try_set_user_id,
     "kernel-log": try_kernel_log,
+    "status": try_status,
+    "descriptor": try_descriptor,
 }
 
 
