@@ -9,7 +9,7 @@ from typing import Any, Final
 from sandbox.profile.names import shipped_path
 from tests.kernel.harness import Sandbox
 
-_EXAMPLE: Final = re.compile(r"#     (sbx run .*)")
+_EXAMPLE: Final = re.compile(r"#     ((?:sbx run|psql|redis-cli) .*)")
 
 
 def examples(profile: str) -> list[str]:

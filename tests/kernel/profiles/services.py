@@ -12,19 +12,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
-from sandbox.profile.names import shipped_path
 from tests.applications import application
 from tests.kernel.harness import Running, Sandbox
 
 PATIENCE: Final = 30.0  # seconds
-
-
-def examples(profile: str) -> list[str]:
-    """The command lines that the comments of a shipped profile show."""
-    with open(shipped_path(profile), encoding="utf-8") as file:
-        lines = re.findall(r"(?m)^#   ((?:sbx|psql|redis-cli) .*?)(?:   .*)?$", file.read())
-    assert lines, profile
-    return lines
 
 
 def command(
@@ -37,7 +28,7 @@ def command(
     for shown, place in places.items():
         assert shown in example, (shown, example)
         example = example.replace(shown, place)
-    words = shlex.split(example)
+    words = shlex.split(example, comments=True)
     if words[0] == "sbx":
         words[0] = sandbox.launcher
     sets = [word for pair in (variables or {}).items() for word in ("--set", "=".join(pair))]

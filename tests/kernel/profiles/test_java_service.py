@@ -7,6 +7,7 @@ import signal
 from tests.applications import application
 from tests.kernel.harness import Sandbox
 from tests.kernel.profiles import attempts, services
+from tests.kernel.profiles.examples import examples
 
 # Work for the compiler and the collector in each answer; /gc says how often the latter has run.
 SERVER = """\
@@ -78,7 +79,7 @@ def build(sandbox: Sandbox) -> str:
 
 
 def test_it_answers_under_load_compiles_and_collects(sandbox: Sandbox) -> None:
-    archive, classes = services.examples("java-service")
+    archive, classes = examples("java-service")
     directory = build(sandbox)
     for example in (archive, classes):
         port = services.free_port()

@@ -7,6 +7,7 @@ import signal
 from tests.applications import application
 from tests.kernel.harness import Sandbox
 from tests.kernel.profiles import attempts, services
+from tests.kernel.profiles.examples import examples
 
 PAGE = "<!doctype html><title>a page</title>\n"
 BIG = 8 << 20  # more than the buffers of a connection hold
@@ -39,7 +40,7 @@ def workers(service: services.Service) -> set[int]:
 
 def test_it_serves_pages_under_load_reloads_and_ends_gracefully(sandbox: Sandbox) -> None:
     application("nginx")
-    first, _ = services.examples("nginx")
+    first, _ = examples("nginx")
     port = services.free_port()
     arguments = services.command(
         sandbox, first, {"/srv/www": site(sandbox)}, {"port": str(port), "workers": "2"}
@@ -75,7 +76,7 @@ def test_it_serves_pages_under_load_reloads_and_ends_gracefully(sandbox: Sandbox
 
 def test_it_listens_where_it_is_told_and_ends_at_sigterm(sandbox: Sandbox) -> None:
     application("nginx")
-    _, second = services.examples("nginx")
+    _, second = examples("nginx")
     port = services.free_port()
     arguments = services.command(sandbox, second, {"/srv/www": site(sandbox), "8443": str(port)})
     with services.running(sandbox, arguments, services.answers(port)) as service:

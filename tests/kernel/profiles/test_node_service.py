@@ -8,6 +8,7 @@ from functools import partial
 from tests.applications import application
 from tests.kernel.harness import Sandbox
 from tests.kernel.profiles import attempts, services
+from tests.kernel.profiles.examples import examples
 
 # Each process of the cluster answers by a thread of its own, which compiles what it runs often.
 SERVER = """\
@@ -59,7 +60,7 @@ process.on('SIGTERM', () => process.exit(0));
 
 def test_a_cluster_with_threads_answers_under_load(sandbox: Sandbox) -> None:
     application("node")
-    first, _ = services.examples("node-service")
+    first, _ = examples("node-service")
     directory = sandbox.mkdir("app")
     sandbox.write("app/server.js", SERVER)
     port = services.free_port()
@@ -81,7 +82,7 @@ def test_a_cluster_with_threads_answers_under_load(sandbox: Sandbox) -> None:
 
 def test_another_program_of_the_directory_and_a_socket_file(sandbox: Sandbox) -> None:
     application("node")
-    _, second = services.examples("node-service")
+    _, second = examples("node-service")
     directory, state = sandbox.mkdir("app"), sandbox.mkdir("state", 0o700)
     sandbox.write("app/dist/index.js", SOCKET_SERVER)
     profile = sandbox.write(
@@ -162,7 +163,7 @@ def _is_ready(service: services.Service) -> bool:
 
 def test_it_ends_at_the_signal_that_sbx_gets(sandbox: Sandbox) -> None:
     application("node")
-    first, _ = services.examples("node-service")
+    first, _ = examples("node-service")
     directory = sandbox.mkdir("app")
     sandbox.write("app/server.js", "setInterval(() => {}, 1000); console.log('ready');")
     arguments = services.command(sandbox, first, {"/srv/app": directory})

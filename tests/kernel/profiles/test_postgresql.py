@@ -7,6 +7,7 @@ import stat
 from tests.applications import application
 from tests.kernel.harness import Sandbox
 from tests.kernel.profiles import attempts, services
+from tests.kernel.profiles.examples import examples
 
 PROGRAMS = "/usr/lib/postgresql/*/bin/postgres"
 
@@ -17,12 +18,11 @@ class Database:
     def __init__(self, sandbox: Sandbox) -> None:
         self.sandbox = sandbox
         self.programs = os.path.dirname(application(PROGRAMS))
-        self.version = self.programs.split("/")[-2]
         self.directory = sandbox.mkdir("db", 0o755)
-        self.initdb, self.server, self.psql_inside, self.psql = services.examples("postgresql")
+        self.initdb, self.server, self.psql_inside, self.psql = examples("postgresql")
 
     def command(self, example: str, **variables: str) -> list[str]:
-        variables = {"version": self.version, **variables} if example.startswith("sbx") else {}
+        variables = {"programs": self.programs, **variables} if example.startswith("sbx") else {}
         words = services.command(self.sandbox, example, {"/srv/db": self.directory}, variables)
         return words if words[0].startswith("/") else [f"{self.programs}/{words[0]}", *words[1:]]
 
@@ -100,6 +100,14 @@ def test_after_a_kill_it_recovers_and_two_never_share_the_data(sandbox: Sandbox)
         assert service.stop(signal.SIGINT) == 0
 
 
+def test_the_newest_version_that_is_installed_runs(sandbox: Sandbox) -> None:
+    """Debian keeps each version's programs in a directory of its own."""
+    variables = {"directory": Database(sandbox).directory}
+    for program in ("postgres", "initdb", "psql", "pgbench"):
+        done = sandbox.shipped("postgresql", program, "--version", variables=variables)
+        assert done.stdout.startswith(f"{program} (PostgreSQL) "), done
+
+
 def test_it_listens_on_a_port_where_that_is_asked_for(sandbox: Sandbox) -> None:
     database = Database(sandbox)
     database.create()
@@ -118,7 +126,7 @@ def test_it_cannot_reach_what_it_wasnt_given(sandbox: Sandbox) -> None:
     """Not as a process of its own, and not as its superuser, who may read and write server files."""
     database = Database(sandbox)
     outside = sandbox.write("secret", "x", 0o600)
-    variables = {"directory": database.directory, "version": database.version}
+    variables = {"directory": database.directory, "programs": database.programs}
     attempts.assert_refused(sandbox, "postgresql", variables=variables, unreadable=[outside])
     database.create()
     with services.running(sandbox, database.command(database.server), database.is_ready) as service:

@@ -9,6 +9,7 @@ import signal
 from tests.applications import application
 from tests.kernel.harness import Sandbox
 from tests.kernel.profiles import attempts, services
+from tests.kernel.profiles.examples import examples
 
 WSGI = """\
 import hashlib, json, os
@@ -44,7 +45,7 @@ sys.exit(run())
 
 def test_gunicorns_workers_answer_under_load(sandbox: Sandbox) -> None:
     application("gunicorn")
-    _, gunicorn, _ = services.examples("python-service")
+    _, gunicorn, _ = examples("python-service")
     directory = sandbox.mkdir("app")
     sandbox.write("app/app.py", WSGI)
     port = services.free_port()
@@ -91,7 +92,7 @@ def _gunicorns(service: services.Service) -> list[int]:
 
 def test_uvicorn_answers_under_load(sandbox: Sandbox) -> None:
     application("uvicorn")
-    *_, uvicorn = services.examples("python-service")
+    *_, uvicorn = examples("python-service")
     directory = sandbox.mkdir("app")
     sandbox.write("app/app.py", ASGI)
     port = services.free_port()
@@ -146,7 +147,7 @@ idmap = true
 
 
 def test_pythons_own_server_shows_a_directory(sandbox: Sandbox) -> None:
-    serve, *_ = services.examples("python-service")
+    serve, *_ = examples("python-service")
     directory = sandbox.mkdir("site")
     sandbox.write("site/index.html", "a page")
     port = services.free_port()

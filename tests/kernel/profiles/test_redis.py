@@ -8,6 +8,7 @@ import stat
 from tests.applications import application
 from tests.kernel.harness import Sandbox
 from tests.kernel.profiles import attempts, services
+from tests.kernel.profiles.examples import examples
 
 
 def ask(sandbox: Sandbox, *words: str) -> str:
@@ -22,7 +23,7 @@ def _server() -> str:
 
 def test_it_answers_under_load_and_keeps_its_data(sandbox: Sandbox) -> None:
     _server()
-    first, _, client = services.examples("redis")
+    first, _, client = examples("redis")
     directory = sandbox.mkdir("data", 0o700)
     arguments = services.command(sandbox, first, {"/srv/redis": directory})
     to = services.command(sandbox, client, {"/srv/redis": directory})[1:]
@@ -69,7 +70,7 @@ def test_it_answers_under_load_and_keeps_its_data(sandbox: Sandbox) -> None:
 
 def test_it_listens_on_a_port_where_that_is_asked_for(sandbox: Sandbox) -> None:
     _server()
-    _, second, _ = services.examples("redis")
+    _, second, _ = examples("redis")
     port = services.free_port()
     arguments = services.command(
         sandbox, second, {"/srv/redis": sandbox.mkdir("data"), "6379": str(port)}
