@@ -10,6 +10,9 @@
 #include <sys/mman.h>
 #include <sys/utsname.h>
 
+/* linux/proc_ns.h PROC_USER_INIT_INO, and a bit that no capability has */
+#define FIRST_USER_NAMESPACE 0xEFFFFFFDu
+#define OF_A_NAMESPACE (1ull << 63)
 #define KEY_MAX (3 * PATH_MAX + 64) /* the working directory may stand in it twice */
 
 const char *cache_variable(char *const *environment, const char *name) {
@@ -87,7 +90,12 @@ static int file_is_same(const struct plan *p, const struct stamp_file *stamp) {
 static uint64_t effective_capabilities(void) {
         struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
         struct __user_cap_data_struct sets[_LINUX_CAPABILITY_U32S_3] = { 0 };
-        return syscall(SYS_capget, &head, sets) < 0 ? 0 : sets[0].effective | (uint64_t) sets[1].effective << 32;
+        struct stat st;
+        if (syscall(SYS_capget, &head, sets) < 0)
+                return 0;
+        /* Root of a user namespace has the same ones, and can do less. */
+        uint64_t elsewhere = stat("/proc/self/ns/user", &st) == 0 && st.st_ino != FIRST_USER_NAMESPACE ? OF_A_NAMESPACE : 0;
+        return sets[0].effective | (uint64_t) sets[1].effective << 32 | elsewhere;
 }
 
 /* What root may do is told by its capabilities, not by its number. */

@@ -7,6 +7,34 @@ from typing import Final
 _ALWAYS_EMPTY: Final = frozenset({"/sys/fs/binfmt_misc", "/fs/nfsd"})
 
 
+def covered_proc_words(covered: tuple[str, ...]) -> tuple[str, str]:
+    """What is wrong where parts of /proc are covered, and what to do about it."""
+    where = f": {', '.join(covered)}" if covered else ""
+    hint = (
+        "uncover it (podman run --security-opt unmask=ALL, docker run --security-opt "
+        "systempaths=unconfined, bwrap --bind /proc /proc), or set filesystem.proc = "
+        '"none" and profile.optional = ["namespaces.limit"]'
+    )
+    return f"the kernel refuses a new /proc here, since parts of this one are covered{where}", hint
+
+
+def unbindable(lines: Iterable[str]) -> tuple[str, ...]:
+    """Mount points that a bind mount of a directory above them leaves out (mount_namespaces(7))."""
+    found = {
+        _unescaped(line.split(" ")[4])
+        for line in lines
+        if "unbindable" in line.partition(" - ")[0].split(" ")[6:]
+    }
+    return tuple(sorted(found))
+
+
+def _unescaped(text: str) -> str:
+    """A path as it is; mountinfo writes blanks, newlines and backslashes in octal."""
+    for character in " \t\n\\":
+        text = text.replace(f"\\{ord(character):03o}", character)
+    return text
+
+
 def covered_proc(lines: Iterable[str]) -> tuple[str, ...]:
     """Mount points below /proc that keep a user namespace from mounting a new one, from mountinfo.
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from sandbox._calls import answers
-from sandbox._mountinfo import covered_proc
+from sandbox._mountinfo import covered_proc, unbindable
 from sandbox._paths import working_directory
 
 CgroupVersion = Literal["v1", "hybrid", "v2", "none"]
@@ -66,6 +66,8 @@ CAPABILITY_NAMES: Final = (
 
 NAMESPACES: Final = ("user", "mnt", "pid", "net", "ipc", "uts", "cgroup", "time")
 
+# A bit that no capability has: the set counts in a user namespace other than the machine's own.
+OF_A_NAMESPACE: Final = 1 << 63
 # linux/proc_ns.h PROC_USER_INIT_INO: the inode of the first user namespace.
 _FIRST_USER_NAMESPACE: Final = 0xEFFFFFFD
 
@@ -148,6 +150,8 @@ class Host:
 
     covered_proc: tuple[str, ...] = ()
     """What is mounted over parts of /proc, if that makes the kernel refuse a new one."""
+    unbindable: tuple[str, ...] = ()
+    """Mounts that a recursive bind leaves out."""
 
     root_links: Mapping[str, str]
     """Symbolic links in /, as path to target: {"/bin": "usr/bin"}."""
@@ -164,8 +168,9 @@ class Host:
 
     @property
     def capability_mask(self) -> int:
-        """The effective set as the kernel counts it."""
-        return sum(1 << _capability_number(name) for name in self.capabilities)
+        """The effective set as the kernel counts it, with OF_A_NAMESPACE where it is no more."""
+        mask = sum(1 << _capability_number(name) for name in self.capabilities)
+        return mask if self.first_user_namespace else mask | OF_A_NAMESPACE
 
     @property
     def device_nodes(self) -> bool:
@@ -204,6 +209,7 @@ def probe() -> Host:
     name, home = _account(uid)
     status = _status()
     calls = answers(system.machine)
+    mounts = (_read("/proc/self/mountinfo") or "").splitlines()
     cgroup_version, cgroup_mounts = _cgroup()
     links, directories = _root()
     # A process that has changed its user may not list them (PR_SET_DUMPABLE), only look for each.
@@ -249,7 +255,8 @@ def probe() -> Host:
         subgids=tuple(_id_ranges("/etc/subgid", name, uid)),
         newuidmap=_helper("newuidmap"),
         newgidmap=_helper("newgidmap"),
-        covered_proc=covered_proc((_read("/proc/self/mountinfo") or "").splitlines()),
+        covered_proc=covered_proc(mounts),
+        unbindable=unbindable(mounts),
         root_links=links,
         root_directories=directories,
         resolv_conf=_resolved("resolv.conf"),

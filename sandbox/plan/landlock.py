@@ -157,7 +157,10 @@ def rules(inputs: Inputs, tree: Tree) -> Iterator[Rule]:
         yield Rule("/", Access.READ_DIR, origin=("filesystem",))
     generated = False
     for node in tree.nodes:
-        if node.kind == Kind.FILE and not generated:
+        if node.kind == Kind.FILE and not node.path.startswith("/etc/"):
+            # A link in the host's /etc leads there.
+            yield Rule(node.path, Access.READ_FILE, origin=node.origin)
+        elif node.kind == Kind.FILE and not generated:
             generated = True
             yield Rule("/etc", Access.READ_FILE, origin=("rootfs", "generate"))
         access = _of_node(inputs, node)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from sandbox import units
+from sandbox.plan import unbindable
 from sandbox.plan.identity import Identity
 from sandbox.plan.inputs import Inputs
 from sandbox.plan.kernel import Attr
@@ -69,6 +70,7 @@ class _Assembly:
 
     def steps(self) -> Iterator[Step]:
         yield self._root()
+        unbindable.check(self.inputs, self.tree, root=None)
         in_proc: list[Node] = []
         covers: list[Node] = []
         proc: Node | None = None
@@ -123,6 +125,7 @@ class _Assembly:
             return Step(MountRoot(size=units.size(rootfs.size), inodes=0), ("rootfs",))
         if self._stays_in_place():
             return Step(RestrictRoot(attributes=_attributes(self.tree.root)), ("filesystem",))
+        unbindable.check(self.inputs, self.tree, root=source)
         op = MountRootTree(source=source, attributes=_attributes(self.tree.root))
         return Step(op, ("rootfs", "path") if rootfs.type == "directory" else ("filesystem",))
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
+from sandbox._mountinfo import covered_proc_words
 from sandbox.plan.identity import Identity
 from sandbox.plan.inputs import Inputs
 from sandbox.plan.kernel import Attr
@@ -88,18 +89,9 @@ class _Proc:
 
     def _without_a_new_one(self, node: Node | None, *, limit: bool) -> bool:
         """What a container around sbx forbids by covering parts of its own /proc."""
-        covered = ", ".join(self.inputs.host.covered_proc)
-        reason = (
-            f"the kernel refuses a new /proc here, since parts of this one are covered: {covered}"
-        )
+        reason, hint = covered_proc_words(self.inputs.host.covered_proc)
         if node:
-            self.inputs.lacks(
-                ("filesystem", "proc"),
-                reason,
-                "uncover it (podman run --security-opt unmask=ALL, docker run --security-opt "
-                'systempaths=unconfined), or set filesystem.proc = "none" and '
-                'profile.optional = ["namespaces.limit"]',
-            )
+            self.inputs.lacks(("filesystem", "proc"), reason, hint)
         if limit:
             self.inputs.lacks_optional(
                 "namespaces.limit",

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
+from sandbox._mountinfo import covered_proc, covered_proc_words
 from sandbox.errors import (
     EXIT_NOT_EXECUTABLE,
     EXIT_NOT_FOUND,
@@ -131,9 +132,20 @@ _FILTERED: Final = (
 )
 
 
+def _covered() -> tuple[str, ...]:
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        return covered_proc(file)
+
+
 def _is_filtered() -> bool:
     with open("/proc/self/status", encoding="utf-8", errors="replace") as file:
         return any(line.split() == ["Seccomp:", "2"] for line in file)
+
+
+def _is_in_chroot() -> bool:
+    """Whether the root is no mount point, as it always is but in some chroots."""
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        return not any(line.split(" ")[4] == "/" for line in file)
 
 
 def _proc_is_anothers() -> bool:
@@ -160,7 +172,7 @@ def _execute(command: str, failure: Failure) -> Words:
     reasons = {
         errno.EACCES: (
             f"'{command}' may not be executed",
-            "grant its directory with filesystem.execute, and check its mode with 'ls -l'",
+            "grant its directory with filesystem.execute; 'ls -l' tells its mode, 'findmnt -T' a noexec",
         ),
         errno.EPERM: (
             f"'{command}' may not be executed",
@@ -191,7 +203,7 @@ _NO_PROCESS: Final = Words(
 
 def _clone(error: int) -> Words:
     reasons = {
-        errno.EPERM: "this host doesn't let this user make a user namespace",
+        errno.EPERM: "this host doesn't let this user make a user namespace (nor does any in a chroot)",
         errno.EACCES: "this host doesn't let this user make a user namespace",
         errno.ENOSPC: "no more namespaces may be made (a limit in /proc/sys/user, or 32 levels deep)",
         errno.EUSERS: "user namespaces are nested too deeply",
@@ -201,6 +213,11 @@ def _clone(error: int) -> Words:
     }
     if error == errno.EAGAIN:
         return _NO_PROCESS
+    if error == errno.EPERM and _is_in_chroot():
+        return Words(
+            "the sandbox can't be made: the kernel allows no user namespace in a chroot",
+            "enter that root by pivot_root(2) instead: bwrap --bind DIRECTORY / ..., systemd-nspawn -D DIRECTORY",
+        )
     return Words(f"the sandbox can't be made: {reasons.get(error, os.strerror(error))}", DOCTOR)
 
 
@@ -211,6 +228,11 @@ def _by_op(op: Op, failure: Failure) -> Words | None:
         return Words(
             f"there is no '{target}' in the root to mount on, and nothing is made on the host",
             "create it, or grant fewer directories than '/' so that the root is assembled on a tmpfs",
+        )
+    if isinstance(op, ops.BindDevice) and error == errno.ENOENT:
+        return Words(
+            f"'{op.source}' does not exist: /dev around sbx lacks one of the usual nodes",
+            'mount a complete /dev, or set devices.dev = "none"',
         )
     if isinstance(op, ops.BindMount | ops.MountRootTree | ops.BindDevice):
         return _source(op.source, failure)
@@ -259,17 +281,18 @@ def _by_op(op: Op, failure: Failure) -> Words | None:
             "the id maps can't be written: /proc belongs to another PID namespace than sbx",
             "mount one that fits: unshare --pid --fork --mount-proc, or mount -t proc proc /proc",
         )
+    if isinstance(op, ops.MapIds) and error == errno.EROFS:
+        return Words(
+            "the id maps can't be written: /proc is mounted read-only around sbx",
+            "mount it writable: mount -o remount,rw /proc, bwrap --bind /proc /proc",
+        )
     if isinstance(op, ops.MapIds) and not _by_errno(error):
         return Words(
             f"the id maps were refused: {os.strerror(error)}",
             "newuidmap needs ranges in /etc/subuid and /etc/subgid: " + DOCTOR,
         )
     if isinstance(op, ops.CreateProc) and error == errno.EPERM:
-        return Words(
-            "a fresh /proc is refused: parts of this container's own /proc are masked",
-            'run with an unmasked /proc, or set filesystem.proc = "none" and '
-            'profile.optional = ["namespaces.limit"]',
-        )
+        return Words(*covered_proc_words(_covered()))
     if isinstance(op, ops.RestrictSelf) and error == errno.E2BIG:
         return Words(
             "no further Landlock rules: the kernel takes 16 layers of them, and sbx runs under 16",
@@ -278,14 +301,9 @@ def _by_op(op: Op, failure: Failure) -> Words | None:
     if isinstance(op, ops.EnterRoot) and error == errno.EINVAL:
         return Words(
             "the new root can't take the place of the old one: sbx runs on the initial root file "
-            "system (an initramfs), which pivot_root(2) doesn't leave",
+            "system (an initramfs), which pivot_root(2) doesn't leave, or in a chroot",
             "start the system from a root of its own (switch_root), or grant all of it: "
             'filesystem.read = ["/"]',
-        )
-    if isinstance(op, ops.BindDevice) and error == errno.ENOENT:
-        return Words(
-            f"'{op.source}' does not exist: /dev around sbx lacks one of the usual nodes",
-            'mount a complete /dev, or set devices.dev = "none"',
         )
     if isinstance(op, ops.WriteFile) and failure.detail == DETAIL_MOUNT_POINT:
         return Words(

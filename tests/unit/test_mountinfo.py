@@ -2,7 +2,7 @@
 
 import pytest
 
-from sandbox._mountinfo import covered_proc
+from sandbox._mountinfo import covered_proc, unbindable
 
 ROOT = "1 0 8:1 / / rw,relatime - ext4 /dev/vda rw"
 PROC = "2 1 0:5 / /proc rw,nosuid,nodev,noexec,relatime shared:3 - proc proc rw"
@@ -48,3 +48,12 @@ def test_a_second_one_that_is_whole_suffices() -> None:
 
 def test_without_a_list_nothing_is_known() -> None:
     assert covered_proc(()) == ()
+
+
+def test_unbindable_mounts_are_found_by_the_fields_that_are_optional() -> None:
+    lines = (
+        ROOT,
+        "4 1 0:7 / /srv/a\\040b rw,relatime unbindable - tmpfs tmpfs rw",
+        "5 1 0:7 / /srv/unbindable rw,relatime shared:2 - tmpfs unbindable rw",
+    )
+    assert unbindable(lines) == ("/srv/a b",)

@@ -1,11 +1,11 @@
 """Sandboxes in sandboxes: what the outer profile has to grant, and what then holds further in."""
 
 import os
-import sys
 
 import pytest
 
 from tests.kernel.harness import Sandbox, answers, join
+from tests.kernel.hosts.staging import installation, seen
 
 # Each level takes one of Landlock's 16 layers, and a cold launch.
 LEVELS = 3
@@ -19,17 +19,9 @@ exec "$sbx" run -p "$outer" -- /bin/sh "$0" "$sbx" "$outer" $((levels - 1)) "$@"
 """
 
 
-def trees(sandbox: Sandbox) -> list[str]:
-    """What an inner sbx needs to be seen: its installation, its sources if it is an editable one."""
-    here = os.path.dirname(os.path.abspath(__file__))
-    source = os.path.dirname(os.path.dirname(os.path.dirname(here)))
-    found = [os.path.dirname(os.path.dirname(sandbox.launcher)), source, sys.base_prefix]
-    return [path for path in dict.fromkeys(found) if not path.startswith("/usr")]
-
-
 def outer(sandbox: Sandbox, more: str = "") -> str:
     """A profile on top of `nested` that also shows the test's own files."""
-    shown = [*trees(sandbox), sandbox.directory, sandbox.place, os.path.dirname(sandbox.probe)]
+    shown = seen(sandbox)
     text = f"schema = 1\n[profile]\nname = 'outer'\nextends = 'nested'\n{more}"
     head, tables = text.split("\n[", 1)
     listed = f"[filesystem]\nexecute = {shown}\n"
@@ -115,7 +107,7 @@ def test_a_profile_that_does_not_let_itself_be_nested_says_so(sandbox: Sandbox) 
     """`service` shows sbx, but nothing may be made in it."""
     plain = sandbox.write(
         "plain.toml",
-        f"schema = 1\nprofile.extends = 'service'\nfilesystem.execute = {trees(sandbox)}\n",
+        f"schema = 1\nprofile.extends = 'service'\nfilesystem.execute = {installation(sandbox)}\n",
     )
     words = [sandbox.launcher, "run", "-p", "minimal", "--", "true"]
     done = sandbox.program([sandbox.launcher, "run", "-p", plain, "--", *words])
