@@ -70,12 +70,14 @@ def test_cmake_configures_builds_and_tests(source: Home) -> None:
     home.assert_owned()
 
 
-def test_a_build_can_read_the_repository_but_not_change_it(source: Home) -> None:
+def test_a_build_can_read_the_repository_and_tasks_but_not_change_them(source: Home) -> None:
     home = source
     application("git")
     home.outside("git", "init", "--quiet")
-    hook = os.path.join(home.project, ".git", "hooks")
-    home.assert_refused("gcc", unchangeable=[hook, os.path.join(home.project, ".git", "config")])
+    home.write(".envrc", "")
+    home.write(".vscode/tasks.json", "{}\n")
+    kept = (".git", ".git/hooks", ".git/config", ".envrc", ".vscode", ".vscode/tasks.json")
+    home.assert_refused("gcc", unchangeable=[os.path.join(home.project, name) for name in kept])
     home.run("gcc", "mv", ".git", "away", status=1)
     assert "?? main.c" in home.run("gcc", "git", "status", "--short").stdout
     assert not os.path.exists(os.path.join(home.project, "away"))
