@@ -1,8 +1,12 @@
 """nginx in its shipped profile: a web server's work, and what it may not do."""
 
 import contextlib
+import http.client
 import os
+import shlex
 import signal
+import ssl
+import stat
 
 from tests.applications import application
 from tests.kernel.harness import Sandbox
@@ -20,9 +24,37 @@ events {{ worker_connections 256; }}
 http {{
     include /etc/nginx/mime.types;
     access_log {logs}/access.log;
-    server {{ listen 127.0.0.1:{port}; location / {{ return 200 "{answer}"; }} }}
+    server {{
+        listen 127.0.0.1:{port} ssl;
+        ssl_certificate {directory}/site.pem;
+        ssl_certificate_key {key};
+        location / {{ return 200 "{answer}"; }}
+    }}
 }}
 """
+OWN_PROFILE = """\
+schema = 1
+[profile]
+extends = "nginx"
+[vars]
+directory = "{directory}"
+config = "{directory}/nginx.conf"
+[[mounts]]
+type = "bind"
+source = "{logs}"
+target = "{logs}"
+writable = true
+idmap = true
+[[mounts]]
+type = "bind"
+source = "{key}"
+target = "{key}"
+idmap = true
+"""
+CERTIFICATE = (
+    "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
+    " -subj /CN=localhost -addext subjectAltName=DNS:localhost -keyout key/site.key -out www/site.pem"
+)
 
 
 def site(sandbox: Sandbox) -> str:
@@ -84,37 +116,36 @@ def test_it_listens_where_it_is_told_and_ends_at_sigterm(sandbox: Sandbox) -> No
         assert service.stop() == 0
 
 
-def test_a_configuration_of_ones_own_logs_and_is_read_again(sandbox: Sandbox) -> None:
-    """As the profile's comments show it: the logs' directory stays its owner's."""
+def test_a_configuration_of_ones_own_has_tls_and_logs_and_is_read_again(sandbox: Sandbox) -> None:
+    """As the profile's comments show it: key and logs are their owner's and nobody else's."""
     application("nginx")
-    directory, logs = sandbox.mkdir("www"), sandbox.mkdir("logs", 0o700)
+    application("openssl")
+    directory, logs, key = sandbox.mkdir("www"), sandbox.mkdir("logs", 0o700), sandbox.mkdir("key")
+    made = sandbox.program(shlex.split(CERTIFICATE))
+    assert made.returncode == 0, made
+    key = os.path.join(key, "site.key")
+    assert stat.S_IMODE(os.stat(key).st_mode) == 0o600
     port = services.free_port()
-    sandbox.write("www/nginx.conf", OWN_CONFIGURATION.format(logs=logs, port=port, answer="first"))
-    profile = sandbox.write(
-        "app.toml",
-        f"""
-schema = 1
-[profile]
-extends = "nginx"
-[vars]
-directory = "{directory}"
-config = "{directory}/nginx.conf"
-[[mounts]]
-type = "bind"
-source = "{logs}"
-target = "{logs}"
-writable = true
-idmap = true
-""",
-    )
-    arguments = sandbox.shipped_arguments(profile)
-    with services.running(sandbox, arguments, services.answers(port)) as service:
-        assert services.get(port)[1] == b"first"
-        sandbox.write(
-            "www/nginx.conf", OWN_CONFIGURATION.format(logs=logs, port=port, answer="second")
-        )
+    trust = ssl.create_default_context(cafile=os.path.join(directory, "site.pem"))
+
+    def configure(answer: str) -> None:
+        places = {"directory": directory, "logs": logs, "key": key, "port": port}
+        sandbox.write("www/nginx.conf", OWN_CONFIGURATION.format(answer=answer, **places))
+
+    def answers(wanted: bytes) -> bool:
+        client = http.client.HTTPSConnection("localhost", port, context=trust)
+        with contextlib.closing(client), contextlib.suppress(ConnectionError):
+            client.request("GET", "/")
+            return client.getresponse().read() == wanted
+        return False
+
+    configure("first")
+    text = OWN_PROFILE.format(directory=directory, logs=logs, key=key)
+    arguments = sandbox.shipped_arguments(sandbox.write("app.toml", text))
+    with services.running(sandbox, arguments, lambda: answers(b"first")) as service:
+        configure("second")
         service.process.send_signal(signal.SIGHUP)
-        service.await_that(lambda: services.get(port)[1] == b"second")
+        service.await_that(lambda: answers(b"second"))
         assert service.stop() == 0
     for name in ("access.log", "error.log"):
         state = os.stat(os.path.join(logs, name))

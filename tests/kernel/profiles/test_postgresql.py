@@ -26,8 +26,8 @@ class Database:
         words = services.command(self.sandbox, example, {"/srv/db": self.directory}, variables)
         return words if words[0].startswith("/") else [f"{self.programs}/{words[0]}", *words[1:]]
 
-    def create(self) -> None:
-        done = self.sandbox.program(self.command(self.initdb))
+    def create(self, *words: str) -> None:
+        done = self.sandbox.program([*self.command(self.initdb), *words])
         assert done.returncode == 0, done
         state = os.stat(f"{self.directory}/data")
         assert (state.st_uid, stat.S_IMODE(state.st_mode)) == (self.sandbox.uid, 0o700)
@@ -109,16 +109,20 @@ def test_the_newest_version_that_is_installed_runs(sandbox: Sandbox) -> None:
 
 
 def test_it_listens_on_a_port_where_that_is_asked_for(sandbox: Sandbox) -> None:
+    """For those who know the password, as the profile's comments advise."""
     database = Database(sandbox)
-    database.create()
+    password = sandbox.write("db/password", "open sesame\n", 0o600)
+    database.create("-A", "scram-sha-256", f"--pwfile={password}")
     port = str(services.free_port())
     server = database.command(database.server, network="host", address="127.0.0.1", port=port)
-    psql = [f"{database.programs}/psql", "-h", "127.0.0.1", "-p", port, "-U", "postgres"]
+    psql = [f"{database.programs}/psql", "-w", "-h", "127.0.0.1", "-p", port, "-U", "postgres"]
 
-    def is_ready() -> bool:
-        return sandbox.program([*psql, "-qAtc", "select 1"]).stdout == "1\n"
+    def answer(password: str) -> str:
+        env = {**sandbox.environment, "PGPASSWORD": password}
+        return sandbox.program([*psql, "-qAtc", "select 1"], env=env).stdout
 
-    with services.running(sandbox, server, is_ready) as service:
+    with services.running(sandbox, server, lambda: answer("open sesame") == "1\n") as service:
+        assert answer("another") == ""
         assert service.stop(signal.SIGINT) == 0
 
 

@@ -87,15 +87,19 @@ def test_it_listens_on_a_port_where_that_is_asked_for(sandbox: Sandbox) -> None:
 def test_a_file_in_the_directory_configures_it(sandbox: Sandbox) -> None:
     _server()
     directory = sandbox.mkdir("data")
-    config = sandbox.write("data/redis.conf", "maxmemory 64mb\nport 1\ndaemonize yes\n")
+    config = sandbox.write(
+        "data/redis.conf", "maxmemory 64mb\nport 1\ndaemonize yes\nrequirepass open-sesame\n"
+    )
     variables = {"directory": directory, "config": config}
     arguments = sandbox.shipped_arguments("redis", variables=variables)
-    to = ("-s", f"{directory}/redis.sock")
+    without = ("-s", f"{directory}/redis.sock")
+    to = (*without, "-a", "open-sesame", "--no-auth-warning")
 
     def is_ready() -> bool:
         return ask(sandbox, *to, "ping") == "PONG"
 
     with services.running(sandbox, arguments, is_ready) as service:
+        assert ask(sandbox, *without, "ping").startswith("NOAUTH")
         assert ask(sandbox, *to, "config", "get", "maxmemory").split() == ["maxmemory", "67108864"]
         assert ask(sandbox, *to, "config", "get", "port").split() == ["port", "0"]
         assert service.stop() == 0
