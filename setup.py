@@ -28,7 +28,7 @@ from setuptools.errors import CompileError, SetupError
 from distutils.command.build_scripts import build_scripts  # isort: skip - setuptools provides it
 
 LAUNCHER = "csrc/launcher.c"
-CORE_SOURCES = sorted(set(glob.glob("csrc/*.c")) - {LAUNCHER})
+CORE_SOURCES = sorted(set(glob.glob("csrc/*.c")) - {LAUNCHER} - set(glob.glob("csrc/trace*.c")))
 HEADERS = sorted(glob.glob("csrc/*.h"))
 LIMITED_API = ("cp311", "0x030B0000")
 

@@ -26,6 +26,7 @@ struct sbx_launch {
     char *const *environment;
     uint32_t terminal;
     struct sbx_timing *timing;
+    int (*attach)(pid_t pid);
 };
 struct sbx_child { pid_t pid; int terminal_fd; ...; };
 struct sbx_exit { int32_t status; struct sbx_failure failure; };
@@ -34,15 +35,51 @@ int sbx_start(const struct sbx_launch *launch, struct sbx_child *ret_child,
 int sbx_await_exec(const struct sbx_launch *launch, struct sbx_child *child,
                    struct sbx_failure *ret_failure);
 int sbx_reap(const struct sbx_launch *launch, struct sbx_child *child, struct sbx_exit *ret_exit);
+void sbx_collect(struct sbx_child *child, int status, struct sbx_exit *ret_exit);
 int sbx_block_signals(uint64_t *ret_old);
 int sbx_restore_signals(uint64_t old);
 void sbx_release(struct sbx_child *child);
+
+struct sbx_watch {
+    uint64_t errors[2];
+    uint64_t masks[6];
+    int8_t path[2];
+    int8_t directory[2];
+    int8_t bytes;
+    int8_t bytes_size;
+};
+struct sbx_refusal {
+    int32_t call;
+    int32_t error;
+    uint32_t flags;
+    int32_t pid;
+    uint64_t arguments[6];
+    uint64_t count;
+    uint64_t first, last;
+    uint64_t made_good;
+    char program[16];
+    uint32_t sizes[5];
+    uint8_t *texts;
+};
+struct sbx_trace;
+struct sbx_trace *sbx_trace_new(const struct sbx_watch *watches, uint32_t capacity,
+                                size_t max_bytes);
+void sbx_trace_free(struct sbx_trace *t);
+int sbx_trace_attach(pid_t pid);
+int sbx_trace_run(struct sbx_trace *t, const struct sbx_child *child, int *ret_status);
+uint32_t sbx_trace_count(const struct sbx_trace *t);
+const struct sbx_refusal *sbx_trace_at(const struct sbx_trace *t, uint32_t index);
+void sbx_trace_keep(struct sbx_trace *t, const uint8_t *keep);
+uint64_t sbx_trace_dropped(const struct sbx_trace *t);
+uint64_t sbx_trace_total(const struct sbx_trace *t);
+int sbx_trace_failed(const struct sbx_trace *t, pid_t pid);
+int sbx_trace_root(const struct sbx_trace *t);
 """
 
 ffibuilder = cffi.FFI()
 ffibuilder.cdef(CDEF)
 ffibuilder.set_source(
     "sandbox._core",
-    '#include "plan.h"\n#include "executor.h"\n',
+    '#include "plan.h"\n#include "executor.h"\n#include "trace.h"\n',
     sources=sorted(set(glob.glob("csrc/*.c")) - {"csrc/launcher.c"}),
 )

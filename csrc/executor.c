@@ -175,18 +175,22 @@ static void unblock_signals(void) {
         syscall(SYS_rt_sigprocmask, SIG_SETMASK, &none, NULL, sizeof none);
 }
 
-/* Ops before this one in the plan run while the supervisor writes the maps. */
-int perform_map_ids(struct context *c, const void *payload) {
-        const struct op_map_ids *op = payload;
+static void await_go(const struct context *c) {
         char byte;
         ssize_t n;
-        if (op->by == MAP_BY_SELF)
-                return write_own_maps(c);
         do
                 n = read(c->go_reader, &byte, 1);
         while (n < 0 && errno == EINTR);
         if (n != 1) /* the supervisor is gone, or has failed and says so itself */
                 _exit(125);
+}
+
+/* Ops before this one in the plan run while the supervisor writes the maps. */
+int perform_map_ids(struct context *c, const void *payload) {
+        const struct op_map_ids *op = payload;
+        if (op->by == MAP_BY_SELF)
+                return write_own_maps(c);
+        await_go(c);
         close_fd(&c->go_reader);
         return 0;
 }
@@ -207,6 +211,8 @@ static void first_process(struct context *c) {
         for (uint32_t i = 0; i < c->launch->private_count; i++)
                 if (c->launch->private_fds[i] >= 0)
                         close(c->launch->private_fds[i]);
+        if (c->launch->attach != NULL)
+                await_go(c);
         reset_signals();
         umask(0); /* the root's directories have their own modes, whatever the caller's mask is */
         c->at = (struct sbx_failure) { .stage = STAGE_SANDBOX };
@@ -282,7 +288,7 @@ static int make_channels(struct context *c) {
                 c->status_reader = ends[0];
                 c->status_fd = ends[1];
         }
-        if (c->maps == NULL || c->maps->by == MAP_BY_SELF)
+        if (c->launch->attach == NULL && (c->maps == NULL || c->maps->by == MAP_BY_SELF))
                 return 0;
         if (pipe2(ends, O_CLOEXEC) < 0)
                 return -errno;
@@ -344,17 +350,7 @@ static int prepare(struct context *c) {
         return error < 0 ? error : make_channels(c);
 }
 
-static int map_from_outside(struct context *c, pid_t pid) {
-        int error = 0;
-        c->at.stage = STAGE_IDS;
-        if (c->maps == NULL || c->maps->by == MAP_BY_SELF)
-                return 0;
-        if (c->maps->by == MAP_BY_HELPER)
-                error = write_maps_by_helper(pid, c);
-        else
-                error = write_maps(pid, string_of(c, c->maps->uid_map), string_of(c, c->maps->gid_map), c->maps->setgroups != 0);
-        if (error < 0)
-                return error;
+static int tell_go(const struct context *c) {
         return write(c->go_writer, "", 1) == 1 ? 0 : -errno;
 }
 
@@ -366,11 +362,35 @@ static uint32_t index_of_kind(const struct plan *p, unsigned kind) {
         return 0;
 }
 
+static int map_from_outside(struct context *c, pid_t pid) {
+        int error = 0;
+        c->at.stage = STAGE_IDS;
+        c->at.op = index_of_kind(c->plan, PLAN_MapIds);
+        if (c->maps == NULL || c->maps->by == MAP_BY_SELF)
+                return 0;
+        if (c->maps->by == MAP_BY_HELPER)
+                error = write_maps_by_helper(pid, c);
+        else
+                error = write_maps(pid, string_of(c, c->maps->uid_map), string_of(c, c->maps->gid_map), c->maps->setgroups != 0);
+        if (error < 0)
+                return error;
+        return tell_go(c);
+}
+
+static int attach_tracer(struct context *c, pid_t pid) {
+        if (c->launch->attach == NULL)
+                return 0;
+        c->at.stage = STAGE_TRACE;
+        int error = c->launch->attach(pid);
+        return error < 0 ? error : tell_go(c);
+}
+
+/* A traced process stops on its way out. */
 static void kill_and_reap(pid_t pid) {
-        int status;
-        kill(pid, SIGKILL);
-        while (waitpid(pid, &status, __WALL) < 0 && errno == EINTR)
-                ;
+        int status = 0;
+        do
+                kill(pid, SIGKILL);
+        while (waitpid(pid, &status, __WALL) < 0 ? errno == EINTR : WIFSTOPPED(status));
 }
 
 int sbx_start(const struct sbx_launch *launch, struct sbx_child *ret_child, struct sbx_failure *ret_failure) {
@@ -413,8 +433,9 @@ int sbx_start(const struct sbx_launch *launch, struct sbx_child *ret_child, stru
         if (error >= 0) {
                 close_fd(&c.status_fd);
                 close_fd(&c.go_reader);
-                c.at.op = index_of_kind(c.plan, PLAN_MapIds);
-                error = map_from_outside(&c, pid);
+                error = attach_tracer(&c, pid);
+                if (error >= 0)
+                        error = map_from_outside(&c, pid);
                 if (error < 0)
                         kill_and_reap(pid);
         }

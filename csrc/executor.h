@@ -13,6 +13,7 @@ enum sbx_stage {
         STAGE_IDS = 3,     /* id maps, written from outside */
         STAGE_SANDBOX = 4, /* in the sandbox's first process */
         STAGE_PAYLOAD = 5, /* in the payload, before exec */
+        STAGE_TRACE = 6,   /* launch.attach failed */
 };
 
 /* What more an errno of Execute means. */
@@ -55,6 +56,8 @@ struct sbx_launch {
         int channel;
         const int *private_fds;    /* the caller's own, which the sandbox closes before anything else; -1: none */
         uint32_t private_count;
+        int (*attach)(pid_t pid);  /* NULL: none. The first process waits for its end; 0 or -errno. Whoever
+                                    * traces it reaps it: sbx_collect takes the place of sbx_supervise */
 };
 
 /* An affinity, while its owner stays on one processor; size 0: it doesn't. */
@@ -91,6 +94,9 @@ int sbx_await_exec(const struct sbx_launch *launch, struct sbx_child *child, str
 
 /* Forwards signals until the sandbox has ended and is reaped. */
 int sbx_supervise(const struct sbx_launch *launch, struct sbx_child *child, struct sbx_exit *ret_exit);
+
+/* What is to know of a sandbox that somebody else has reaped; status as of wait4(2). */
+void sbx_collect(struct sbx_child *child, int status, struct sbx_exit *ret_exit);
 
 /* Reaps an ended sandbox without forwarding: -EAGAIN while it lives. */
 int sbx_reap(const struct sbx_launch *launch, struct sbx_child *child, struct sbx_exit *ret_exit);

@@ -76,7 +76,7 @@ static int receive(struct sbx_child *child, struct report *ret_report) {
 /* Killed by somebody or for want of memory: its status isn't the payload's. */
 static const struct sbx_failure ended_early = { .stage = STAGE_SANDBOX, .error = ECANCELED, .detail = DETAIL_ENDED };
 
-static void collect(struct sbx_child *child, struct sbx_exit *ret_exit, int status) {
+void sbx_collect(struct sbx_child *child, int status, struct sbx_exit *ret_exit) {
         struct report report;
         struct sbx_exit end = { .status = status };
         while (receive(child, &report) > 0)
@@ -96,7 +96,7 @@ static void mark_moment(const struct sbx_launch *launch, uint32_t moment) {
         mark(&c, 0, moment);
 }
 
-static int await_exec(struct sbx_child *child, struct sbx_failure *ret_failure) {
+static int await_exec(const struct sbx_launch *launch, struct sbx_child *child, struct sbx_failure *ret_failure) {
         struct report report;
         int r, status;
         while ((r = receive(child, &report)) > 0) {
@@ -106,7 +106,8 @@ static int await_exec(struct sbx_child *child, struct sbx_failure *ret_failure) 
                 }
                 if (report.kind == REPORT_FAILED) {
                         *ret_failure = report.failure;
-                        wait_for_end(child, &status, 0);
+                        if (launch->attach == NULL)
+                                wait_for_end(child, &status, 0);
                         return -report.failure.error;
                 }
         }
@@ -114,13 +115,13 @@ static int await_exec(struct sbx_child *child, struct sbx_failure *ret_failure) 
         if (r >= 0 && !child->has_init)
                 return 0;
         *ret_failure = ended_early;
-        wait_for_end(child, &status, 0);
+        if (launch->attach == NULL)
+                wait_for_end(child, &status, 0);
         return r < 0 ? r : -ECANCELED;
 }
 
 int sbx_await_exec(const struct sbx_launch *launch, struct sbx_child *child, struct sbx_failure *ret_failure) {
-        (void) launch;
-        int r = await_exec(child, ret_failure);
+        int r = await_exec(launch, child, ret_failure);
         restore_cpus(&child->cpus);
         return r;
 }
@@ -131,7 +132,7 @@ int sbx_reap(const struct sbx_launch *launch, struct sbx_child *child, struct sb
         if (r < 0)
                 return r;
         mark_moment(launch, MOMENT_REAPED);
-        collect(child, ret_exit, status);
+        sbx_collect(child, status, ret_exit);
         return 0;
 }
 

@@ -30,6 +30,7 @@ EXAMPLES = {
         Example("sbx run --profile app.toml", "the profile's own command"),
         Example("sbx run -p app.toml -- ls -l", "another one in the same sandbox"),
         Example("sbx run -p interactive", "a shell with an empty home and no network"),
+        Example("sbx run -p app.toml --explain", "what was refused, why, and what would allow it"),
         Example("sbx run -p app.toml --timing -- true", "where a launch spends its time"),
     ),
     "init": (

@@ -37,8 +37,25 @@ LAUNCHER_VARIABLE: Final = "SBX_LAUNCHER"
     help="Give a variable of the profile's [vars] another value.",
 )
 @click.option("--timing", is_flag=True, help="Print where the launch spent its time.")
+@click.option("--explain", is_flag=True, help="Say at the end what was refused, and why.")
+@click.option("--json", "as_json", is_flag=True, help="With --explain: as one JSON object.")
+@click.option(
+    "--explain-to",
+    "target",
+    metavar="FILE",
+    type=click.Path(),
+    help="As --explain, into FILE in place of standard error.",
+)
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[--] [COMMAND...]")
-def command(profile: str, variables: tuple[str, ...], timing: bool, words: tuple[str, ...]) -> int:
+def command(
+    profile: str,
+    variables: tuple[str, ...],
+    timing: bool,
+    explain: bool,
+    as_json: bool,
+    target: str | None,
+    words: tuple[str, ...],
+) -> int:
     """Run COMMAND, or the profile's own, in the sandbox that the profile describes.
 
     The exit status is the command's; 128 and the signal's number if one ended it; 125 if sbx
@@ -50,6 +67,7 @@ def command(profile: str, variables: tuple[str, ...], timing: bool, words: tuple
     from sandbox.plan.record import SetStamp
     from sandbox.profile.load import load
 
+    _agree(timing=timing, explain=explain or target is not None, as_json=as_json)
     started_ns = time.time_ns()
     # An entry without a name came in by execve(2), and os.execve refuses to pass it on.
     environ = {name: value for name, value in os.environ.items() if name}
@@ -63,16 +81,35 @@ def command(profile: str, variables: tuple[str, ...], timing: bool, words: tuple
             hint="name one: sbx run --profile ... -- COMMAND, or set process.command",
             origin=resolved.files[0],
         )
-    plan = compile_plan(resolved, probe())
+    host = probe()
+    plan = compile_plan(resolved, host)
     stamps = (SetStamp(name=name, value=value) for name, value in sets.items())
     plan = msgspec.structs.replace(plan, stamps=(*plan.stamps, *stamps))
     data = codec.encode(plan)
     if not variables:
         _keep(plan, profile, cwd, environ, started_ns)
     streams = _terminal(plan)
+    if explain or target is not None:
+        from sandbox.cli.explain import run_explained
+
+        _warn_of_gaps(plan)
+        return _exit_code(
+            run_explained(
+                plan, resolved, host, words, environ, streams=streams, as_json=as_json, path=target
+            )
+        )
     if streams and not timing:
         return _run_with_terminal(data, plan, resolved, words, environ, streams)
     return _hand_over(launcher, data, words, environ, timing=timing)
+
+
+def _agree(*, timing: bool, explain: bool, as_json: bool) -> None:
+    if as_json and not explain:
+        raise SandboxError("--json goes with --explain or --explain-to")
+    if timing and explain:
+        raise SandboxError(
+            "--timing and --explain don't go together", hint="what is followed takes longer"
+        )
 
 
 def _assignment(text: str) -> tuple[str, str]:
@@ -113,13 +150,10 @@ def _run_with_terminal(
     environ: dict[str, str],
     streams: int,
 ) -> int:
-    from sandbox.plan.ops import SkipFeature
     from sandbox.process.launch import LaunchFailedError, start
     from sandbox.process.terminal import attend
 
-    for op in plan.ops:
-        if isinstance(op, SkipFeature) and op.warn:  # where the launcher runs a plan, it says so
-            output.warn(f"not enforced on this host, and optional: {op.feature}")
+    _warn_of_gaps(plan)
     try:
         child = start(data, argv=words, environ=environ, terminal=streams)
         try:
@@ -128,6 +162,19 @@ def _run_with_terminal(
             child.close()
     except LaunchFailedError as failed:
         raise located_error(plan, failed.failure, words[0] if words else None, resolved) from None
+    return _exit_code(status)
+
+
+def _warn_of_gaps(plan: Plan) -> None:
+    """Where the launcher runs a plan, it says so itself."""
+    from sandbox.plan.ops import SkipFeature
+
+    for op in plan.ops:
+        if isinstance(op, SkipFeature) and op.warn:
+            output.warn(f"not enforced on this host, and optional: {op.feature}")
+
+
+def _exit_code(status: int) -> int:
     if os.WIFSIGNALED(status):
         return EXIT_SIGNAL_BASE + os.WTERMSIG(status)
     return os.waitstatus_to_exitcode(status)

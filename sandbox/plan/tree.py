@@ -90,6 +90,8 @@ _RIGHTS: Final = (
 )
 _NODES: Final = ("full", "null", "random", "tty", "urandom", "zero")
 _NO_MOUNTS: Final = frozenset({Kind.SHOWN, Kind.LINK})
+USUAL_DEVICES: Final = frozenset({"/dev/ptmx", *(f"/dev/{name}" for name in _NODES)})
+"""What a private /dev has."""
 _DEV_LINKS: Final = {
     "/dev/fd": "/proc/self/fd",
     "/dev/ptmx": "pts/ptmx",

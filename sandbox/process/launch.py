@@ -34,11 +34,11 @@ class Child:
     descriptors; the sandbox itself ends with the process that started it, if the plan says so.
     """
 
-    def __init__(self, launch: Any, child: Any, kept: Sequence[Any]) -> None:
+    def __init__(self, launch: Any, child: Any, kept: Sequence[Any], pidfd: int = -1) -> None:
         self._launch = launch
         self._child = child
         self._kept = kept
-        self.pidfd = os.pidfd_open(self.pid)
+        self.pidfd = os.pidfd_open(self.pid) if pidfd < 0 else pidfd
         """Readable when the sandbox has ended."""
 
     @property
@@ -64,7 +64,7 @@ class Child:
         if error < 0:
             raise OSError(-error, os.strerror(-error))
         if end.failure.stage:
-            raise LaunchFailedError(_failure(end.failure))
+            raise LaunchFailedError(failure_of(end.failure))
         return int(end.status)
 
     def close(self) -> None:
@@ -81,18 +81,7 @@ def start(
     passes are taken. `terminal` has bits 0 to 2 for the standard streams that are to be a new
     pseudo-terminal. Raises LaunchFailedError, and ValueError for bytes that aren't a plan.
     """
-    kept: list[Any] = [ffi.new("uint64_t[]", (len(plan) + 7) // 8)]
-    ffi.memmove(kept[0], plan, len(plan))
-    opened = ffi.new("struct plan *")
-    if lib.plan_open(kept[0], len(plan), opened) < 0:
-        raise ValueError("not a sound plan")
-    launch = ffi.new("struct sbx_launch *")
-    launch.plan = opened
-    launch.terminal = terminal
-    launch.environment = _strings([f"{k}={v}" for k, v in environ.items()], kept)
-    if argv:
-        launch.argv = _strings(argv, kept)
-    kept.append(opened)
+    launch, kept = launch_of(plan, argv=argv, environ=environ, terminal=terminal)
     child, failure = ffi.new("struct sbx_child *"), ffi.new("struct sbx_failure *")
     mask = ffi.new("uint64_t *")
     lib.sbx_block_signals(mask)
@@ -105,8 +94,27 @@ def start(
     finally:
         lib.sbx_restore_signals(mask[0])
     if error < 0:
-        raise LaunchFailedError(_failure(failure))
+        raise LaunchFailedError(failure_of(failure))
     return Child(launch, child, kept)
+
+
+def launch_of(
+    plan: bytes, *, argv: Sequence[str], environ: Mapping[str, str], terminal: int
+) -> tuple[Any, list[Any]]:
+    """A `struct sbx_launch`, and what has to be kept as long as it is used."""
+    kept: list[Any] = [ffi.new("uint64_t[]", (len(plan) + 7) // 8)]
+    ffi.memmove(kept[0], plan, len(plan))
+    opened = ffi.new("struct plan *")
+    if lib.plan_open(kept[0], len(plan), opened) < 0:
+        raise ValueError("not a sound plan")
+    launch = ffi.new("struct sbx_launch *")
+    launch.plan = opened
+    launch.terminal = terminal
+    launch.environment = _strings([f"{k}={v}" for k, v in environ.items()], kept)
+    if argv:
+        launch.argv = _strings(argv, kept)
+    kept.append(opened)
+    return launch, kept
 
 
 def _strings(texts: Sequence[str], kept: list[Any]) -> Any:
@@ -116,7 +124,8 @@ def _strings(texts: Sequence[str], kept: list[Any]) -> Any:
     return array
 
 
-def _failure(raw: Any) -> Failure:
+def failure_of(raw: Any) -> Failure:
+    """A `struct sbx_failure` as a value."""
     return Failure(int(raw.stage), int(raw.op), int(raw.error), int(raw.detail))
 
 

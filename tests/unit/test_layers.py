@@ -16,7 +16,7 @@ ROWS = (
     ("profile", "doctor"),
     ("plan",),
     ("process", "draft"),
-    ("library",),
+    ("library", "explain"),
     ("cli", "__main__"),
 )
 ROW = {name: number for number, names in enumerate(ROWS) for name in names}

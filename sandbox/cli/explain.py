@@ -1,0 +1,160 @@
+"""`sbx run --explain`: the same launch, followed, and at its end what was refused and why."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Final, TextIO
+
+from sandbox.process.failure import located_error
+from sandbox.cli.output import paint, printable
+from sandbox.errors import SandboxError
+from sandbox.plan.record import Plan
+from sandbox.profile.resolved import ResolvedProfile, key_text
+
+if TYPE_CHECKING:
+    from sandbox.explain import Denial, Report
+    from sandbox.host import Host
+
+SHOWN: Final = 30
+"""More denials than these are for --json."""
+_LAYERS: Final = {
+    "mount": "not in the sandbox, or read-only there (mounts)",
+    "landlock": "no rule allows it (Landlock)",
+    "seccomp": "a system call that the filter refuses (seccomp)",
+    "capability": "a privilege that the payload lacks (capabilities)",
+    "namespace": "apart from the host's (namespaces)",
+    "mode": "plain permissions of a file",
+    "limit": "a limit is reached",
+}
+
+
+def run_explained(
+    plan: Plan,
+    resolved: ResolvedProfile,
+    host: "Host",
+    words: Sequence[str],
+    environ: Mapping[str, str],
+    *,
+    streams: int,
+    as_json: bool,
+    path: str | None,
+) -> int:
+    """Runs the payload, follows it, and tells what was refused; the payload's wait status."""
+    from sandbox.explain import Explanation
+    from sandbox.process.terminal import attend, attend_signals
+    from sandbox.process.traced import TracedLaunchFailedError
+
+    explanation = Explanation(resolved, host, plan)
+    with _target(path) as target:
+        try:
+            child = explanation.start(argv=words, environ=environ, terminal=streams)
+            try:
+                status = attend(child, streams) if streams else attend_signals(child)
+                content = explanation.report(child)
+            finally:
+                child.close()
+        except TracedLaunchFailedError as failed:
+            command = words[0] if words else None
+            error = located_error(plan, failed.failure, command, resolved)
+            content = explanation.report_failed(failed)
+            if as_json or content.denials:
+                _tell(content, resolved, target, status=error.exit_code, as_json=as_json)
+            raise error from None
+        code = 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+        _tell(content, resolved, target, status=code, as_json=as_json)
+    return status
+
+
+@contextlib.contextmanager
+def _target(path: str | None) -> Iterator[TextIO]:
+    """Standard error, or a file that is opened before anything runs."""
+    if path is None:
+        yield sys.stderr
+        return
+    try:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOCTTY
+        fd = os.open(path, flags, 0o666)
+    except OSError as error:
+        raise SandboxError(f"--explain-to: {path}: {error.strerror}") from None
+    with open(fd, "w", encoding="utf-8", errors="backslashreplace") as file:
+        yield file
+
+
+def _tell(
+    content: "Report", resolved: ResolvedProfile, target: TextIO, *, status: int, as_json: bool
+) -> None:
+    if as_json:
+        import msgspec
+
+        from sandbox.explain import as_json as document
+
+        data = msgspec.json.encode(document(content, status=status))
+        print(msgspec.json.format(data, indent=2).decode(), file=target)
+    else:
+        for line in _lines(content, resolved, target):
+            print(line, file=target)
+    target.flush()
+
+
+def _lines(content: "Report", resolved: ResolvedProfile, target: TextIO) -> Iterator[str]:
+    """The report for a person."""
+    label = paint("sbx: explain:", "hint", target)
+    count = len(content.denials)
+    if not count:
+        yield f"{label} the sandbox refused nothing{_others(content)}"
+        return
+    what = "one thing" if count == 1 else f"{count} things"
+    yield f"{label} the sandbox refused {what}{_others(content)}"
+    shown = content.denials[:SHOWN]
+    likely = {id(denial) for denial in shown[: content.likely]}
+    for layer in dict.fromkeys(denial.layer for denial in shown):
+        yield ""
+        yield paint(_LAYERS[layer.value], "strong", target)
+        for denial in shown:
+            if denial.layer == layer:
+                yield from _denial(denial, target, is_likely=id(denial) in likely and count > 1)
+    if count > len(shown):
+        yield f"and {count - len(shown)} more, which --json lists"
+    if content.dropped:
+        yield f"and {content.dropped} more kinds of refusals, which were too many to keep"
+    yield from _addition(content, resolved)
+
+
+def _others(content: "Report") -> str:
+    number = len(content.others)
+    return f" ({number} failures more were not its doing; --json lists them)" if number else ""
+
+
+def _denial(denial: "Denial", target: TextIO, *, is_likely: bool) -> Iterator[str]:
+    words = [denial.call, printable(denial.subject)] if denial.subject else [denial.call]
+    times = f", {denial.count} times" if denial.count > 1 else ""
+    head = f"  {' '.join(words)}: {denial.error or 'no effect'}"
+    by = f" by {printable(denial.program)}" if denial.program else ""
+    mark = paint("  <- likely the cause", "bad", target) if is_likely else ""
+    yield f"{head}{paint(by + times, 'dim', target)}{mark}"
+    place = ""
+    if denial.key:
+        origin = denial.origin
+        where = f"{os.path.basename(origin.file)}:{origin.line}" if origin and origin.line else ""
+        place = " ".join(filter(None, [where, key_text(denial.key)]))
+        place = paint(f" [{printable(place)}]", "dim", target)
+    yield f"      {printable(denial.reason)}{place}"
+    for advice in denial.advice:
+        yield f"      {paint('allow it:', 'good', target)} {printable(advice.text())}"
+    if denial.note:
+        yield f"      {paint('note:', 'hint', target)} {printable(denial.note)}"
+
+
+def _addition(content: "Report", resolved: ResolvedProfile) -> Iterator[str]:
+    from sandbox.explain import snippet
+
+    text = snippet(content)
+    if not text:
+        return
+    name = os.path.basename(resolved.files[0])
+    yield ""
+    yield f"To allow what is likely needed, say in {printable(name)} or in a profile that extends it:"
+    yield ""
+    for line in text.split("\n"):
+        yield f"    {printable(line)}" if line else ""

@@ -1,0 +1,132 @@
+"""A launch that is followed, from the plan to the report."""
+
+import errno
+from collections.abc import Mapping, Sequence
+
+from sandbox.errors import UnsupportedError
+from sandbox.explain.attribute import explain
+from sandbox.explain.denial import Denial, Layer, Reason
+from sandbox.explain.facts import Eyes
+from sandbox.explain.filters import followed, watches
+from sandbox.explain.limits import full
+from sandbox.explain.report import Report, report
+from sandbox.explain.situation import Situation, situation_of
+from sandbox.host import Host
+from sandbox.plan import codec
+from sandbox.plan.record import Plan
+from sandbox.plan.tree import Kind
+from sandbox.process.launch import LaunchFailedError
+from sandbox.process.traced import (
+    STAGE_TRACE,
+    Followed,
+    Refusal,
+    TracedChild,
+    TracedLaunchFailedError,
+    start_traced,
+)
+from sandbox.profile.resolved import ResolvedProfile
+
+_NOISE = frozenset({errno.ENOENT, errno.ENOTDIR})
+_LEFT: int = 4096
+"""A file system in memory with fewer bytes left than a page is full."""
+
+
+class Explanation:
+    """One run of a sandbox that is followed.
+
+    `start`, wait for the child (it is a `Child`), then `report`, then `child.close`.
+    """
+
+    def __init__(self, resolved: ResolvedProfile, host: Host, plan: Plan) -> None:
+        self._resolved = resolved
+        self._host = host
+        self._plan = plan
+        self._early = self._situation(Eyes(-1))
+
+    def _situation(self, eyes: Eyes) -> Situation:
+        return situation_of(self._resolved, self._host, self._plan, eyes)
+
+    def start(
+        self, *, argv: Sequence[str], environ: Mapping[str, str], terminal: int = 0
+    ) -> TracedChild:
+        """As `launch.start`. Raises UnsupportedError where nothing may be traced, LaunchFailedError."""
+        machine = self._host.machine
+        try:
+            return start_traced(
+                codec.encode(followed(self._plan, machine)),
+                watches(self._plan, machine),
+                self._matters,
+                argv=argv,
+                environ=environ,
+                terminal=terminal,
+            )
+        except LaunchFailedError as failed:
+            if failed.failure.stage == STAGE_TRACE:
+                raise _untraceable(failed.failure.error) from None
+            raise
+
+    def _matters(self, refusal: Refusal) -> bool:
+        """Asked by the thread that follows, when there are more refusals than are kept."""
+        if refusal.error not in _NOISE:
+            return True
+        denial = explain(self._early, refusal)
+        return denial is not None and denial.by_sandbox
+
+    def report(self, child: TracedChild) -> Report:
+        """What was refused, while the child isn't closed yet."""
+        return self._report(child.followed(), child.root)
+
+    def report_failed(self, failed: TracedLaunchFailedError) -> Report:
+        """What was refused to a launch that didn't come to its program."""
+        return self._report(failed.followed, -1)
+
+    def _report(self, seen: Followed, root: int) -> Report:
+        eyes = Eyes(root)
+        try:
+            situation = self._situation(eyes)
+            found = [explain(situation, refusal) for refusal in seen.refusals]
+            denials = [denial for denial in found if denial is not None]
+            known = {denial.key for denial in denials if denial.layer == Layer.LIMIT}
+            late = _full(situation, after=seen.total)
+            denials += [denial for denial in late if denial.key not in known]
+        finally:
+            eyes.close()
+        return report(denials, total=seen.total, dropped=seen.dropped)
+
+
+def _full(s: Situation, *, after: int) -> list[Denial]:
+    """File systems in memory that are full at the end: write(2) is too hot to be looked at."""
+    found = []
+    for node in s.tree.nodes:
+        in_memory = node.kind == Kind.TMPFS or (node.mount and node.mount.type != "bind")
+        left = s.look.free(node.path) if in_memory else None
+        if left is None or (left[0] >= _LEFT and left[1] > 0):
+            continue
+        reason: Reason | None = full(s, node)
+        if reason is not None:
+            found.append(
+                Denial(
+                    call="write",
+                    error="ENOSPC",
+                    subject=node.path,
+                    layer=Layer.LIMIT,
+                    reason=reason.text,
+                    key=reason.key,
+                    origin=s.origin(reason.key),
+                    advice=reason.advice,
+                    last=after + 1,
+                )
+            )
+    return found
+
+
+def _untraceable(error: int) -> UnsupportedError:
+    hint = (
+        "the sysctl kernel.yama.ptrace_scope must be below 3 (2 for root alone), a container's "
+        "filter must allow ptrace, and sbx itself must not be traced (strace, gdb)"
+    )
+    name = errno.errorcode.get(error, str(error))
+    return UnsupportedError(
+        f"--explain needs ptrace(2), which this host refuses ({name})",
+        hint=f"{hint}; without --explain the sandbox runs here",
+    )
