@@ -13,21 +13,20 @@ import msgspec
 
 from sandbox.explain.denial import Advice, Layer, Reason, outside
 from sandbox.explain.facts import File, Found
-from sandbox.explain.limits import file_size_limit, full, too_many_descriptors
+from sandbox.explain.grants import caution, covered, grant, protected
+from sandbox.explain.limits import bytes_text, file_size_limit, full, too_many_descriptors
 from sandbox.explain.modes import refused_by_mode
 from sandbox.explain.situation import Situation
 from sandbox.explain.uses import Use, Wish
 from sandbox.plan.tree import USUAL_DEVICES, Kind, Node, Right
 from sandbox.profile.resolved import KeyPath, key_text
 
-_ENGINE_SOCKETS: Final = ("docker.sock", "podman.sock", "containerd.sock", "crio.sock")
 # Libraries read them where they are there, and do without them where they aren't.
 _OPTIONAL: Final = frozenset(
     {"locale.alias", "locale-archive", "sitecustomize.py", "usercustomize.py", "ld.so.preload"}
     | {"gai.conf", "host.conf", "selinux"}
 )
 _COVERS: Final = frozenset({Kind.DENY, Kind.MASK})
-_LISTS: Final = {Right.READ: "read", Right.WRITE: "write", Right.EXECUTE: "execute"}
 
 
 def explain_path(s: Situation, error: int, path: str, wish: Wish) -> Reason:
@@ -64,39 +63,6 @@ def _reason(s: Situation, error: int, found: Found, wish: Wish) -> Reason | None
     return None
 
 
-# ---- What would allow it ----
-
-
-def grant(s: Situation, wish: Wish, path: str) -> tuple[Advice, ...]:
-    """The smallest statement that gives what is wished at a path of the host's."""
-    right, node = wish.use.right, s.node(path)
-    if node is not None and node.kind == Kind.MOUNT and isinstance(node.origin[-1], int):
-        name = "execute" if right == Right.EXECUTE else "writable"
-        return (Advice((*node.origin, name), True, target=node.path),)
-    if wish.use in {Use.CREATE, Use.REMOVE}:
-        path = _existing(s, os.path.dirname(path))
-    if path == "/" or not _writable_as_toml(path):
-        return ()
-    return (Advice(("filesystem", _LISTS[right]), path, add=True),)
-
-
-def _existing(s: Situation, path: str) -> str:
-    """The nearest directory at or above the path that is there outside."""
-    while path != "/" and not s.look.outside(path).exists:
-        path = os.path.dirname(path)
-    return path
-
-
-def _writable_as_toml(path: str) -> bool:
-    return not any(0xD800 <= ord(char) <= 0xDFFF for char in path)
-
-
-def _caution(path: str) -> str:
-    if os.path.basename(path) in _ENGINE_SOCKETS:
-        return "whoever reaches a container engine's socket is root of the host"
-    return ""
-
-
 # ---- Missing ----
 
 
@@ -115,7 +81,7 @@ def _missing(s: Situation, found: Found, wish: Wish) -> Reason | None:
             )
         return outside("it doesn't exist outside of the sandbox either", probe=wish.probe)
     if node is not None and node.kind in _COVERS:
-        return _covered(s, node, wish, found.path)
+        return covered(s, node, wish, found.path)
     if found.path.startswith("/dev/") and there.file and there.file.is_device:
         return _device(s, found.path, there.file)
     if not s.on_host and (node is None or node.mount is None):
@@ -128,7 +94,7 @@ def _not_granted(s: Situation, node: Node | None, wish: Wish, path: str) -> Reas
     if node is None:
         text = "it exists outside, and no statement of the profile shows it"
         return Reason(
-            layer=Layer.MOUNT, text=text, advice=advice, note=_caution(path), probe=wish.probe
+            layer=Layer.MOUNT, text=text, advice=advice, note=caution(path), probe=wish.probe
         )
     if node.kind in {Kind.TMPFS, Kind.DEV, Kind.FILE} or (
         node.mount and node.mount.type == "tmpfs"
@@ -203,30 +169,15 @@ def _device(s: Situation, path: str, file: File) -> Reason:
 # ---- Refused ----
 
 
-def _covered(s: Situation, node: Node, wish: Wish, path: str) -> Reason:
-    """A statement hides it. A more specific one would show a part of it again, unless it is sealed."""
-    for key, value in ((("filesystem", "proc"), "read-only"), (("devices", "dev"), "private")):
-        if node.origin == key:
-            text = f"there is no {node.path}"
-            return Reason(layer=Layer.MOUNT, text=text, key=key, advice=(Advice(key, value),))
-    verb = "denied" if node.kind == Kind.DENY else "masked"
-    text = f"{node.path} is {verb}"
-    if seal := s.seal(node.origin):
-        note = f"{seal} seals it, so only that file can show it"
-        return Reason(layer=Layer.MOUNT, text=text, key=node.origin, note=note)
-    advice = grant(s, wish, path)
-    if path == node.path:
-        advice = (Advice(node.origin[:2], node.path, remove=True),)
-    return Reason(layer=Layer.MOUNT, text=text, key=node.origin, advice=advice)
-
-
 def _refused(s: Situation, found: Found, wish: Wish) -> Reason | None:
     node = s.node(found.path)
     if node is not None and node.kind in _COVERS:
-        return _covered(s, node, wish, found.path)
+        return covered(s, node, wish, found.path)
     file = found.file
     if node is not None and node.kind == Kind.PROC:
         return _refused_in_proc(found.path, node, wish)
+    if node is not None and _is_made_by_sbx(node) and wish.use.right == Right.WRITE:
+        return _made_by_sbx(node)
     if file and file.is_device and not (node and node.kind == Kind.NODE):
         return _device(s, found.path, file)
     if wish.use == Use.EXECUTE and (reason := _not_executable(s, found, node)):
@@ -255,10 +206,10 @@ def _not_executable(s: Situation, found: Found, node: Node | None) -> Reason | N
     text = f"{node.path if node else '/'} may be read but not executed (noexec, and Landlock)"
     advice: tuple[Advice, ...]
     if node and node.kind == Kind.TMPFS:
-        value = {"type": "tmpfs", "target": node.path, "execute": True}
-        advice = (Advice(("mounts",), value, add=True),)
+        advice = ()
         if node.origin[0] == "filesystem":
-            advice += (Advice(node.origin[:2], node.path, remove=True),)
+            value = {"path": node.path, "size": bytes_text(node.size), "execute": True}
+            advice = (Advice(("filesystem", "tmpfs"), value, add=True),)
         return Reason(layer=Layer.MOUNT, text=text, key=node.origin, advice=advice)
     executed = grant(s, Wish(use=Use.EXECUTE), found.path)
     return Reason(layer=Layer.MOUNT, text=text, key=_origin_of(node), advice=executed)
@@ -300,16 +251,29 @@ def _read_only(s: Situation, found: Found, wish: Wish) -> Reason:
     if node.kind in {Kind.DEV, Kind.NODE, Kind.PTS}:
         note = "devices.allow adds nodes of the host's; nothing else can be made in /dev"
         return Reason(layer=Layer.MOUNT, text="/dev is read-only", key=node.origin, note=note)
-    if node.kind == Kind.FILE:
-        note = "take it out of rootfs.generate and grant the host's file, or a directory, instead"
-        text = "the file is made by sbx and read-only"
-        return Reason(layer=Layer.MOUNT, text=text, key=node.origin, note=note)
+    if node.kind == Kind.PROTECTED:
+        return protected(s, node)
+    if _is_made_by_sbx(node):
+        return _made_by_sbx(node)
     if node.rights & Right.WRITE:
         return outside("the host's file system is mounted read-only")
     if node.kind in _COVERS:
-        return _covered(s, node, wish, found.path)
+        return covered(s, node, wish, found.path)
     text = f"{node.path} is mounted read-only"
     return Reason(layer=Layer.MOUNT, text=text, key=node.origin, advice=grant(s, wish, found.path))
+
+
+def _made_by_sbx(node: Node) -> Reason:
+    """A generated file, or one whose content the profile holds."""
+    note = "take it out of rootfs.generate and grant the host's file, or a directory, instead"
+    if node.mount is not None:
+        note = "its content stands in the profile"
+    text = "the file is made by sbx and read-only"
+    return Reason(layer=Layer.MOUNT, text=text, key=node.origin, note=note)
+
+
+def _is_made_by_sbx(node: Node) -> bool:
+    return node.kind == Kind.FILE or bool(node.mount and node.mount.type == "file")
 
 
 def _root_key(s: Situation) -> KeyPath:
@@ -335,8 +299,14 @@ def _read_only_proc(path: str, node: Node) -> Reason:
 
 
 def _busy(s: Situation, found: Found, wish: Wish) -> Reason | None:
+    if wish.use not in {Use.CREATE, Use.REMOVE}:
+        return None
     node = s.node(found.path)
-    if node is None or node.path != found.path or wish.use not in {Use.CREATE, Use.REMOVE}:
+    here = [node] if node is not None else []
+    kept = [n for n in (*s.tree.below(found.path), *here) if n.kind == Kind.PROTECTED]
+    if kept:
+        return protected(s, kept[0])
+    if node is None or node.path != found.path:
         return None
     text = "it is a mount of its own inside, which can't be replaced or removed"
     advice = grant(s, wish, found.path)

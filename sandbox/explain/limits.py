@@ -38,16 +38,19 @@ def full(s: Situation, node: Node | None) -> Reason | None:
         size = Advice(node.origin, _double(s.profile.devices.shm_size))
     else:
         size = Advice(
-            ("filesystem", "tmpfs"), {"path": node.path, "size": _bytes(2 * node.size)}, add=True
+            ("filesystem", "tmpfs"),
+            {"path": node.path, "size": bytes_text(2 * node.size)},
+            add=True,
         )
     return Reason(layer=Layer.LIMIT, text=text, key=node.origin, advice=(size,))
 
 
 def _double(size: str | int) -> str:
-    return _bytes(2 * units.size(size))
+    return bytes_text(2 * units.size(size))
 
 
-def _bytes(size: int) -> str:
+def bytes_text(size: int) -> str:
+    """A size as a profile has it: 64M."""
     for letter, shift in (("G", 30), ("M", 20), ("K", 10)):
         if not size & ((1 << shift) - 1):
             return f"{size >> shift}{letter}"

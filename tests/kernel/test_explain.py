@@ -121,6 +121,19 @@ CASES = (
     Case(
         "a socket file", "", "unix {d}/socket", "ENOENT", "mount", 'filesystem.read = ["{d}/socket"]',
     ),
+    Case(
+        "what is protected", WRITE + 'protect = ["{d}/file"]\n', "open {d}/file w", "EROFS", "mount",
+        'take "{d}/file" out of filesystem.protect', "protect",
+    ),
+    Case(
+        "a directory that leads to what is protected", WRITE + 'protect = ["{d}/sub/file"]\n',
+        "rename {d}/sub {d}/moved", "EBUSY", "mount",
+        'take "{d}/sub/file" out of filesystem.protect', "protect",
+    ),
+    Case(
+        "a file of the profile's", '[[mounts]]\ntype = "file"\ntarget = "/made/x"\ncontent = "x"\n',
+        "open /made/x w", "EROFS or EACCES", "mount", None, "mounts",
+    ),
     # --- the filter ---
     Case(
         "a call that no statement allows", "", "ptrace 1", "EPERM", "seccomp",
@@ -280,8 +293,8 @@ def test_a_denial_has_its_layer_its_line_and_the_key_that_would_allow_it(
     text = filled(case.text, around)
     done, report = explained(sandbox, text, sandbox.probe, *words)
     got = answers(done.stdout)[0].outcome
-    assert got == case.error, done
-    found = [d for d in report["denials"] if d["error"] == case.error]
+    assert got in case.error.split(" or "), done
+    found = [d for d in report["denials"] if d["error"] == got]
     assert [d["layer"] for d in found] == [case.layer], report
     advice = [item["text"] for item in found[0]["advice"]]
     if case.advice is None:
@@ -292,7 +305,7 @@ def test_a_denial_has_its_layer_its_line_and_the_key_that_would_allow_it(
         with open(found[0]["file"], encoding="utf-8") as file:
             assert case.line in file.read().splitlines()[found[0]["line"] - 1], found
     assert found[0]["likely"], found
-    assert answers(sandbox.run(text, sandbox.probe, *words).stdout)[0].outcome == case.error
+    assert answers(sandbox.run(text, sandbox.probe, *words).stdout)[0].outcome == got
 
 
 def test_there_are_more_than_twenty_kinds_of_denial() -> None:
