@@ -27,6 +27,7 @@ struct sbx_launch {
     uint32_t terminal;
     struct sbx_timing *timing;
     int (*attach)(pid_t pid);
+    ...;
 };
 struct sbx_child { pid_t pid; int terminal_fd; ...; };
 struct sbx_exit { int32_t status; struct sbx_failure failure; };

@@ -6,10 +6,10 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, TextIO
 
-from sandbox.process.failure import located_error
 from sandbox.cli.output import paint, printable
 from sandbox.errors import SandboxError
 from sandbox.plan.record import Plan
+from sandbox.process.failure import located_error
 from sandbox.profile.resolved import ResolvedProfile, key_text
 
 if TYPE_CHECKING:
