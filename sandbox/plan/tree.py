@@ -128,6 +128,7 @@ class _Builder:
         self._mounts()
         self._proc_and_dev()
         self._generated()
+        self._profiles()
         nodes = self._without_repetition()
         return Tree(nodes=tuple(nodes), root=self.root)
 
@@ -306,6 +307,24 @@ class _Builder:
         real = self.inputs.host.etc_links.get(name, path)
         # A link of the host's may lead to what the profile doesn't show.
         return path if real is not None and self._is_hosts(real) else real
+
+    def _profiles(self) -> None:
+        """What the payload may write to can hold its own profile, by which the next one is made."""
+        binds = [node.mount for node in self.nodes.values() if node.mount and node.mount.writable]
+        for file in self.inputs.resolved.files:
+            shown = [
+                mount.target + file[len(mount.source.rstrip("/")) :]
+                for mount in binds
+                if mount.source and file.startswith(mount.source.rstrip("/") + "/")
+            ]
+            if self.on_host and self.profile.rootfs.overlay == "none" and file.startswith("/"):
+                path = self._real(file, ("profile",))
+                above = _above(self.nodes, path)
+                if above is None or above.kind == Kind.HOST:
+                    shown.append(path)
+            for path in shown:
+                if path not in self.nodes:
+                    self._put(Node(path=path, kind=Kind.PROTECTED, origin=("profile",)))
 
     def _shows_resolv_conf(self, origin: KeyPath) -> bool:
         """With the host's network the payload sees the host's name servers, if there are any."""

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from tests.kernel.harness import Sandbox, outcomes
+from tests.kernel.harness import Sandbox, answers, outcomes
 from tests.kernel.pieces import bind, own_for_payload, writable
 
 PARTS = ("top", "top/deep", "top/deep/kept", "top/deep/kept/inner")
@@ -125,3 +125,23 @@ def test_the_root_in_place_can_have_protected_parts(as_root: Sandbox) -> None:
     text = f"[filesystem]\nread = ['/']\nwrite = ['{project}']\nprotect = ['{kept}']\n"
     tries = [("open", kept, "w"), ("unlink", kept), ("open", f"{project}/new", "wc")]
     assert outcomes(as_root.attempts(text, *tries)) == ["EROFS", "EBUSY", "ok"]
+
+
+def test_a_payload_cannot_change_the_profiles_that_it_runs_under(sandbox: Sandbox) -> None:
+    project = sandbox.mkdir("project", 0o777)
+    with open(os.path.join(sandbox.place, "base.toml"), encoding="utf-8") as file:
+        base = sandbox.write("project/base.toml", file.read(), 0o666)
+    text = f"schema = 1\nprofile.extends = './base.toml'\n[filesystem]\nwrite = ['{project}']\n"
+    profile = sandbox.write("project/app.toml", text, 0o666)
+    tries: list[tuple[str, ...]] = []
+    for path in (profile, base):
+        tries += [
+            ("read", path),
+            ("open", path, "w"),
+            ("unlink", path),
+            ("rename", path, f"{path}.x"),
+        ]
+    words = [word for attempt in tries for word in (*attempt, "+")][:-1]
+    done = sandbox.shipped(profile, sandbox.probe, *words, "+", "open", f"{project}/new", "wc")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert outcomes(answers(done.stdout)) == ["ok", "EROFS", "EBUSY", "EBUSY"] * 2 + ["ok"]

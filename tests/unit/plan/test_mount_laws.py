@@ -84,7 +84,8 @@ def test_parents_are_mounted_before_what_lies_beneath_them(found: dict[str, list
     targets = [
         op.target if isinstance(op, BindMount) else op.path
         for op in bare(**found).ops
-        if isinstance(op, BindMount | MaskPath)
+        # A pin takes along what is mounted below it.
+        if isinstance(op, BindMount) or (isinstance(op, MaskPath) and op.how != Mask.PIN)
     ]
     for index, target in enumerate(targets):
         assert not any(target.startswith(f"{later}/") for later in targets[index:])

@@ -26,7 +26,7 @@ from sandbox.plan.ops import (
 )
 from sandbox.plan.record import Plan
 from sandbox.plan.tree import USUAL_LINKS
-from tests.plans import ROOT, USER, compiled, names, ops_of
+from tests.plans import FILE, ROOT, USER, compiled, names, ops_of
 
 READ = Attr.RDONLY | Attr.NOSUID | Attr.NODEV | Attr.NOEXEC
 EXECUTE = Attr.RDONLY | Attr.NOSUID | Attr.NODEV
@@ -301,6 +301,32 @@ def test_an_idmapped_mount_for_another_id_needs_root() -> None:
     plan = compiled(user, mounts=[mount], identity=other, profile=optional)
     assert plan.not_enforced == ("mounts.idmap",)
     assert not ops_of(plan, BindMount)[0].flags & Bind.IDMAP_OWNER
+
+
+BIND_HERE = {"type": "bind", "source": "/profiles", "target": "/p", "writable": True}
+
+
+@pytest.mark.parametrize(
+    ("statements", "kept"),
+    (
+        ({"filesystem": {"write": ["/profiles"]}}, [FILE]),
+        ({"filesystem": {"write": ["/"]}}, ["/profiles", FILE]),
+        ({"filesystem": {"read": ["/profiles"]}}, []),
+        ({"filesystem": {"write": ["/profiles", FILE]}}, []),
+        ({"filesystem": {"tmpfs": ["/profiles"]}}, []),
+        ({"filesystem": {"write": ["/"]}, "rootfs": {"overlay": "tmpfs"}}, []),
+        ({"rootfs": {"type": "directory", "path": "/t"}, "filesystem": {"write": ["/"]}}, []),
+        ({"mounts": [BIND_HERE]}, ["/p/app.toml"]),
+        ({"mounts": [BIND_HERE | {"writable": False}]}, []),
+        ({"mounts": [BIND_HERE | {"source": "/elsewhere", "target": "/profiles"}]}, []),
+    ),
+)
+def test_the_profile_itself_is_protected_where_it_could_be_written_to(
+    statements: dict[str, Any], kept: list[str]
+) -> None:
+    plan = compiled(**statements)
+    found = [op.path for op in ops_of(plan, MaskPath) if op.how in (Mask.READ_ONLY, Mask.PIN)]
+    assert found == kept
 
 
 def test_a_mount_over_the_root_is_refused() -> None:
