@@ -14,9 +14,11 @@ __all__ = [
     "DEVNULL",
     "PIPE",
     "STDOUT",
+    "AsyncProcess",
     "Cause",
     "ExitError",
     "NotEnforcedWarning",
+    "Pool",
     "Process",
     "Profile",
     "ProfileError",
@@ -35,7 +37,9 @@ if TYPE_CHECKING:
     from sandbox.errors import SandboxError as SandboxError
     from sandbox.errors import SetupError as SetupError
     from sandbox.errors import UnsupportedError as UnsupportedError
+    from sandbox.library.aio import AsyncProcess as AsyncProcess
     from sandbox.library.launching import NotEnforcedWarning as NotEnforcedWarning
+    from sandbox.library.pool import Pool as Pool
     from sandbox.library.profile import Profile as Profile
     from sandbox.library.result import Cause as Cause
     from sandbox.library.result import ExitError as ExitError
@@ -49,7 +53,9 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "sandbox.errors": ("ProfileError", "SandboxError", "SetupError", "UnsupportedError"),
+    "sandbox.library.aio": ("AsyncProcess",),
     "sandbox.library.launching": ("NotEnforcedWarning",),
+    "sandbox.library.pool": ("Pool",),
     "sandbox.library.profile": ("Profile",),
     "sandbox.library.result": ("Cause", "ExitError", "Result"),
     "sandbox.library.running": ("Process",),

@@ -1,22 +1,31 @@
 """Input into a program and its output out of it, while its reports come in."""
 
-import contextlib
 import os
 import select
 import time
+from collections.abc import Callable
 from typing import Final
 
 from sandbox.library.result import Cause
 from sandbox.library.watch import Watch
 
 CHUNK: Final = 65536
+SHORT_S: Final = 0.02
+"""The next sandbox is made ready once a call has lasted for so long, or after it: not meanwhile."""
 
 
 class Pump:
     """Writes input and gathers output, never waiting, and never more than `max_output` bytes."""
 
-    def __init__(self, ends: dict[int, int], data: bytes, max_output: int | None) -> None:
+    def __init__(
+        self,
+        ends: dict[int, int],
+        data: bytes,
+        max_output: int | None,
+    ) -> None:
         self.ends = ends
+        self.forget: Callable[[int], None] = _nothing
+        """Called with each descriptor before it is closed."""
         self.exceeded = False
         self._input = memoryview(data)
         self._left = max_output
@@ -71,15 +80,27 @@ class Pump:
         return b"".join(self._chunks.get(number, ()))
 
     def _close(self, number: int) -> None:
-        os.close(self.ends.pop(number))
+        fd = self.ends.pop(number)
+        self.forget(fd)
+        os.close(fd)
 
     def close(self) -> None:
         for number in list(self.ends):
             self._close(number)
 
 
-def carry(watch: Watch, pump: Pump, timeout: float | None) -> Cause | None:
-    """Serves a call until its sandbox is over; what it was killed for, if it was."""
+def _nothing(fd: int) -> None:
+    """Nobody waits for it."""
+
+
+def carry(
+    watch: Watch, pump: Pump, timeout: float | None, lasts: Callable[[], None] | None = None
+) -> Cause | None:
+    """Serves a call until its sandbox is over; what it was killed for, if it was.
+
+    `lasts` is called when the call isn't a short one.
+    """
+    short = None if lasts is None else watch.begun + SHORT_S
     deadline = None if timeout is None else watch.begun + timeout
     killed_for: Cause | None = None
     poll = select.poll()
@@ -87,26 +108,24 @@ def carry(watch: Watch, pump: Pump, timeout: float | None) -> Cause | None:
     numbers = {fd: number for number, fd in pump.ends.items()}
     for fd, number in numbers.items():
         poll.register(fd, select.POLLIN if number else select.POLLOUT)
+    pump.forget = poll.unregister
     while not watch.over:
-        left = None if deadline is None else deadline - time.monotonic()
-        if left is not None and left <= 0:
+        now = time.monotonic()
+        if lasts is not None and short is not None and now >= short:
+            lasts()
+            short = None
+        if deadline is not None and now >= deadline:
             killed_for, deadline = killed_for or Cause.TIMEOUT, None
             watch.kill()
-            continue
-        for fd, _ in poll.poll(None if left is None else left * 1000 + 1):
+        until = min((moment for moment in (deadline, short) if moment is not None), default=None)
+        for fd, _ in poll.poll(None if until is None else (until - now) * 1000 + 1):
             if fd not in numbers:
                 watch.read()
-                continue
-            pump.serve(numbers[fd])
-            if numbers[fd] not in pump.ends:
-                poll.unregister(fd)
+            elif numbers[fd] in pump.ends:
+                pump.serve(numbers[fd])
         if pump.exceeded and killed_for is None:
             killed_for = Cause.OUTPUT_LIMIT
             watch.kill()
-        if pump.exceeded:
-            for fd, number in numbers.items():
-                if number in pump.ends:
-                    with contextlib.suppress(KeyError):
-                        poll.unregister(fd)
+            pump.close()
     pump.drain()
     return killed_for or (Cause.OUTPUT_LIMIT if pump.exceeded else None)

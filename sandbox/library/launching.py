@@ -9,9 +9,10 @@ from typing import Final, TypeAlias
 
 from sandbox.errors import SandboxError
 from sandbox.host import probe
+from sandbox.library.options import Options
 from sandbox.library.profile import Profile
 from sandbox.library.result import Cause, Output, Result, code_and_signal
-from sandbox.library.streams import Descriptors, Stream, Streams, check_declared
+from sandbox.library.streams import Streams
 from sandbox.library.watch import Watch
 from sandbox.plan import codec
 from sandbox.plan.compile import compile as compile_plan
@@ -30,8 +31,8 @@ class NotEnforcedWarning(UserWarning):
     """This host can't enforce something that the profile calls optional."""
 
 
-class ServerLostError(SandboxError):
-    """The server ended before it could start a sandbox; another one can be tried."""
+class LostError(SandboxError):
+    """The sandbox or its server was killed before the program was started; another can be tried."""
 
 
 class Compiled:
@@ -44,7 +45,7 @@ class Compiled:
         self.number: Final = next(_numbers)
         ops = self.plan.ops
         self.has_init: Final = any(isinstance(op, StartInit) for op in ops)
-        self.declared: Final = frozenset(op.number for op in ops if isinstance(op, KeepDescriptor))
+        self._declared: Final = frozenset(op.number for op in ops if isinstance(op, KeepDescriptor))
         self._environment = next(op for op in ops if isinstance(op, SetEnvironment))
         self._check()
         weakref.finalize(self, server.forget, self.number)
@@ -60,9 +61,13 @@ class Compiled:
                 text = f"not enforced on this host, and optional: {op.feature}"
                 warnings.warn(text, NotEnforcedWarning, stacklevel=4)
 
-    def launch(self) -> Watch:
-        """A new sandbox that waits for its call."""
-        return Watch(server.start(self.number, self.data), has_init=self.has_init)
+    def launch(self, *, wait: bool = True) -> Watch:
+        """A new sandbox that waits for its call.
+
+        Raises BlockingIOError instead of waiting for a server that has too many requests.
+        """
+        channel = server.start(self.number, self.data, wait=wait)
+        return Watch(channel, has_init=self.has_init)
 
     def words(self, argv: Sequence[Word]) -> tuple[str, ...]:
         """The command line that is to run: this one, or the profile's if it is empty."""
@@ -82,37 +87,36 @@ class Compiled:
         for entry in self._environment.set:
             name, _, value = entry.partition("=")
             found[name] = value
-        if extra:
-            for name in extra:
-                if not name or "=" in name:
-                    raise ValueError(f"'{name}' isn't the name of an environment variable")
-            found.update(extra)
+        found.update(extra or {})
         return found
 
+    def check(self, options: Options) -> None:
+        """Whether a call passes what the profile declares. Raises SandboxError."""
+        missing = sorted(self._declared - set(options.descriptors))
+        if missing:
+            raise SandboxError(
+                f"the profile declares descriptor {missing[0]}, which the call doesn't pass",
+                hint=f"pass it: descriptors={{{missing[0]}: file}}",
+            )
+
     def call(
-        self,
-        argv: Sequence[Word],
-        streams: Streams,
-        env: Mapping[str, str] | None,
-        cwd: str | None,
-        descriptors: Descriptors,
-        standard: tuple[Stream, Stream, Stream],
+        self, command: Sequence[str], options: Options, streams: Streams, *, witness: bool = False
     ) -> Call:
-        """Everything that a call hands over; what it opens for that is in `streams`."""
-        check_declared(self.declared, descriptors)
-        words = self.words(argv)
-        if cwd is not None and not cwd.startswith("/"):
-            raise ValueError(f"'{cwd}' isn't an absolute path in the sandbox")
-        environ = self.environ(env)
-        for number, stream in enumerate(standard):
+        """Everything that a call hands over; what it opens for that is in `streams`.
+
+        `witness` asks for a pipe that tells when a program without an init is executed.
+        """
+        for number, stream in enumerate(options.standard):
             streams.add(number, stream)
-        streams.add_files(descriptors)
-        return Call(words, environ, streams.pairs, cwd or "")
+        streams.add_files(options.descriptors)
+        if witness and not self.has_init:
+            streams.add_witness()
+        return Call(command, self.environ(options.env), streams.pairs, options.cwd or "")
 
     def check_started(self, watch: Watch, command: Sequence[str]) -> None:
         """Raises SetupError with the reason if the program of this sandbox can't be started."""
         if watch.lost:
-            raise ServerLostError(
+            raise LostError(
                 "the process that starts this program's sandboxes was killed",
                 hint="the kernel's log tells whether memory ran out: dmesg",
             )

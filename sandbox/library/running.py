@@ -1,47 +1,18 @@
 """A program that runs in a sandbox, for code that waits for it itself."""
 
 import contextlib
-import io
 import os
 import select
 import signal
 from types import TracebackType
-from typing import IO, Any, Generic, Self
+from typing import IO, Generic, Self
 
 from sandbox.library.capture import Pump, carry
 from sandbox.library.launching import Compiled
 from sandbox.library.result import Cause, Output, Result
 from sandbox.library.streams import Streams
+from sandbox.library.text import Text
 from sandbox.library.watch import Watch
-
-
-class Text:
-    """How bytes become text: `encoding` None leaves them bytes."""
-
-    def __init__(self, encoding: str | None, errors: str) -> None:
-        self.encoding = encoding
-        self.errors = errors
-
-    def decode(self, data: bytes) -> Any:
-        return data if self.encoding is None else data.decode(self.encoding, self.errors)
-
-    def encode(self, data: str | bytes | None) -> bytes:
-        if data is None:
-            return b""
-        if isinstance(data, str):
-            if self.encoding is None:
-                raise TypeError("input is text: give bytes, or text=True")
-            return data.encode(self.encoding, self.errors)
-        return bytes(data)
-
-    def file(self, fd: int, mode: str) -> IO[Any]:
-        """A buffered file on one's end of a pipe, as subprocess makes it."""
-        raw = os.fdopen(fd, mode)
-        if self.encoding is None:
-            return raw
-        return io.TextIOWrapper(
-            raw, encoding=self.encoding, errors=self.errors, write_through="w" in mode
-        )
 
 
 class Process(Generic[Output]):

@@ -6,7 +6,6 @@ import subprocess
 from collections.abc import Mapping
 from typing import Final, Protocol, TypeAlias
 
-from sandbox.errors import SandboxError
 from sandbox.process.server import WITNESS
 
 PIPE: Final = subprocess.PIPE
@@ -100,6 +99,12 @@ class Streams:
         else:
             self.pairs.append((number, number))
 
+    def take(self) -> dict[int, int]:
+        """This side's ends, which are the caller's now; what only the sandbox needs is closed."""
+        self.close_passed()
+        ends, self.ends = self.ends, {}
+        return ends
+
     def close_passed(self) -> None:
         """Gives up what only the sandbox needs."""
         for fd in self._opened:
@@ -116,13 +121,3 @@ class Streams:
         if self.witness >= 0:
             os.close(self.witness)
             self.witness = -1
-
-
-def check_declared(declared: frozenset[int], descriptors: Descriptors) -> None:
-    """Every number that the profile declares must be passed. Raises SandboxError."""
-    missing = sorted(declared - set(descriptors))
-    if missing:
-        raise SandboxError(
-            f"the profile declares descriptor {missing[0]}, which the call doesn't pass",
-            hint=f"pass it: descriptors={{{missing[0]}: file}}",
-        )

@@ -7,6 +7,7 @@ import signal
 import time
 from typing import Final
 
+from sandbox.errors import SandboxError
 from sandbox.process import server
 from sandbox.process.launch import Failure
 from sandbox.process.server import Call, Channel, Ended, Event, Launched, Reaped, Usage
@@ -39,6 +40,8 @@ class Watch:
         self.usage: Usage | None = None
         self.over = False
         self._killed = False
+        self._waited = False
+        self._owner = os.getpid()
 
     def fileno(self) -> int:
         """Readable when there is something for `read`."""
@@ -48,10 +51,13 @@ class Watch:
         """Hands over what is to run."""
         self.begun = time.monotonic()
         self.called = True
+        self._waited = self.ready
         self.channel.send(call)
 
     def read(self) -> None:
-        """Takes in every report that is there."""
+        """Takes in every report that is there. Raises SandboxError in a fork of the owner."""
+        if not self.over and not self._is_ours():
+            raise SandboxError("this sandbox belongs to the process that started it")
         while not self.over:
             try:
                 report = self.channel.receive()
@@ -93,8 +99,13 @@ class Watch:
 
     @property
     def lost(self) -> bool:
-        """Whether the server ended before it took the request: nothing has happened."""
-        return self.over and self.failure is ENDED_EARLY and self.sandbox_status is None
+        """Whether its server ended, or somebody killed it while it waited: nothing has run."""
+        early = self.over and self.failure is ENDED_EARLY
+        return early and (self.sandbox_status is None or self._waited)
+
+    def _is_ours(self) -> bool:
+        """False in a fork, which has copies of the descriptors, and must leave the sandbox alone."""
+        return self._owner == os.getpid()
 
     def wait(self, seconds: float | None, *, ready: bool = False) -> bool:
         """Takes in reports until the sandbox is over (or ready); False when the time has passed."""
@@ -124,7 +135,7 @@ class Watch:
     def kill(self) -> None:
         """Ends every process of the sandbox, also one that is still being made."""
         self._killed = True
-        if self.pidfd >= 0:
+        if self.pidfd >= 0 and self._is_ours():
             try:
                 signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
             except ProcessLookupError:
@@ -134,15 +145,19 @@ class Watch:
 
     def end(self) -> None:
         """Kills what is left of the sandbox, waits for its last process, and lets go of it."""
-        if not self.over:
+        if not self.over and self._is_ours():
             self.kill()
             self.wait(None)
-        self.channel.close()
+        self.release()
 
     def drop(self) -> None:
         """The same without waiting: the server kills a sandbox whose channel is closed."""
         if not self.over:
             self.kill()
+        self.release()
+
+    def release(self) -> None:
+        """Closes what this process has of it."""
         if self.pidfd >= 0:
             os.close(self.pidfd)
             self.pidfd = -1

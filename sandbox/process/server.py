@@ -206,17 +206,19 @@ class Server:
                 hint="install sbx anew with pip: the two belong together",
             )
 
-    def start(self, number: int, plan: bytes) -> Channel:
+    def start(self, number: int, plan: bytes, *, wait: bool = True) -> Channel:
         """Has a sandbox of a plan made, up to its program, which a call over the channel names.
 
-        `number` stands for these bytes. Raises BrokenPipeError if the server has ended.
+        `number` stands for these bytes. Raises BrokenPipeError if the server has ended, and
+        without `wait` BlockingIOError if it has more requests than its socket can hold.
         """
         if number not in self._plans:
             self._keep(number, plan)
+        flags = 0 if wait else socket.MSG_DONTWAIT
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             with theirs:
-                self._send(START, number, theirs.fileno())
+                self._send(START, number, theirs.fileno(), flags)
         except BaseException:
             ours.close()
             raise
@@ -238,9 +240,9 @@ class Server:
             with contextlib.suppress(OSError):
                 self._send(FORGET, number, None)
 
-    def _send(self, kind: int, number: int, fd: int | None) -> None:
+    def _send(self, kind: int, number: int, fd: int | None, flags: int = 0) -> None:
         request = _REQUEST.pack(kind, VERSION, number)
-        socket.send_fds(self._socket, [request], [] if fd is None else [fd])
+        socket.send_fds(self._socket, [request], [] if fd is None else [fd], flags)
 
     def close(self) -> None:
         """Ends the server, and with it its sandboxes."""
@@ -298,7 +300,7 @@ def launcher() -> str:
     return next((place for place in places if os.access(place, os.X_OK)), places[0])
 
 
-def start(number: int, plan: bytes) -> Channel:
+def start(number: int, plan: bytes, *, wait: bool = True) -> Channel:
     """A sandbox from this process's server. Raises SandboxError if there can't be one.
 
     A server that has been killed, or that was started as another user, is replaced.
@@ -310,7 +312,7 @@ def start(number: int, plan: bytes) -> Channel:
             _server = None
         if _server is not None:
             try:
-                return _server.start(number, plan)
+                return _server.start(number, plan, wait=wait)
             except (BrokenPipeError, ConnectionResetError):
                 _server.close()
         _server = Server(launcher())
