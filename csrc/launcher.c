@@ -277,6 +277,25 @@ static int exit_code(int status) {
         return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
+/* Signals that tell of the program's own fault, as a refused call may make one; others are somebody's wish. */
+static int is_fault(int sig) {
+        return sig == SIGSYS || sig == SIGSEGV || sig == SIGBUS || sig == SIGILL || sig == SIGFPE || sig == SIGABRT || sig == SIGTRAP ||
+               sig == SIGXFSZ || sig == SIGXCPU;
+}
+
+/* To a person only, and only of a failure; sandbox/cli/hint.py says the same where Python attends a terminal. */
+static void hint(int status, char *const *environment) {
+        struct winsize size;
+        int code = exit_code(status), by_filter = WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS;
+        if (code == 0 || (code > 128 && code <= 128 + 31 && !is_fault(code - 128)) || ioctl(2, TIOCGWINSZ, &size) < 0)
+                return;
+        for (; *environment != NULL; environment++)
+                if (strcmp(*environment, "SBX_HINTS=0") == 0)
+                        return;
+        say(by_filter ? "sbx: hint: the system call filter killed it; 'sbx run --explain ...' names the call\n"
+                      : "sbx: hint: if the sandbox was in its way, 'sbx run --explain ...' names what was refused\n");
+}
+
 static int run(const struct cached_plan *p, const struct request *request, char **environment) {
         struct sbx_launch launch = { .plan = &p->plan, .argv = request->command, .environment = environment };
         struct sbx_failure failure = { 0 };
@@ -296,8 +315,10 @@ static int run(const struct cached_plan *p, const struct request *request, char 
                 r = sbx_supervise(&launch, &child, &end);
                 if (r >= 0)
                         failure = end.failure;
-                if (r >= 0 && failure.stage == 0 && !request->timing)
+                if (r >= 0 && failure.stage == 0 && !request->timing) {
+                        hint(end.status, environment);
                         return exit_code(end.status); /* what is held goes with the process */
+                }
                 sbx_release(&child);
         }
         sbx_restore_signals(mask);

@@ -16,6 +16,7 @@ from sandbox._paths import working_directory
 from sandbox.cli import output
 from sandbox.cli.arguments import ASSIGNMENT, PROFILE
 from sandbox.cli.help import Verb
+from sandbox.cli.hint import give_hint
 from sandbox.errors import EXIT_SIGNAL_BASE, SandboxError
 from sandbox.plan.record import Plan, PlanFlag
 from sandbox.process.failure import located_error
@@ -162,6 +163,7 @@ def _run_with_terminal(
             child.close()
     except LaunchFailedError as failed:
         raise located_error(plan, failed.failure, words[0] if words else None, resolved) from None
+    give_hint(status)
     return _exit_code(status)
 
 
