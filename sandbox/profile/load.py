@@ -16,7 +16,7 @@ from sandbox.profile.names import suggestion
 from sandbox.profile.resolved import KeyPath, Origin, Overrides, ResolvedProfile, key_text
 from sandbox.profile.seals import check_seals
 from sandbox.profile.source import MAXIMUM_PROBLEMS, SourceFile
-from sandbox.profile.validate import check_file
+from sandbox.profile.validate import Checked, check_file
 from sandbox.profile.variables import UNSET, Definition, InvalidError, Variables
 
 _Place: TypeAlias = Callable[[KeyPath], Statement | None]
@@ -58,7 +58,8 @@ def _resolve(
         check_file(file, partial(variables.expand, directory=file.directory))
         for file in graph.files
     ]
-    problems = (*graph.problems, *(p for file in checked for p in file.problems), *problems)
+    found = (p for file in checked for p in _with_remedies(file, overrides))
+    problems = (*graph.problems, *found, *problems)
     _raise_any(problems)
     over: dict[KeyPath, Any] = {("vars", name): text for name, text in overrides.vars.items()}
     if overrides.command:
@@ -88,6 +89,26 @@ def _unset_once(problems: list[Problem]) -> Iterator[Problem]:
         if not (problem.reason in told and problem.reason.startswith(UNSET)):
             yield problem
         told.add(problem.reason)
+
+
+def _with_remedies(file: Checked, overrides: Overrides) -> Iterator[Problem]:
+    """A file's problems; for what should be a path and is the command line's the remedy is there."""
+    names = {key_text(path): sorted(names) for path, names in file.uses.items()}
+    for problem in file.problems:
+        given = [name for name in names.get(problem.key, ()) if name in overrides.vars]
+        if given and problem.reason.endswith("isn't an absolute path"):
+            absolute = _in_shell(overrides.vars[given[0]])
+            yield problem._replace(hint=f'did you mean --set {given[0]}="{absolute}"?')
+        else:
+            yield problem
+
+
+def _in_shell(path: str) -> str:
+    """A relative path as a shell makes it absolute within double quotes."""
+    start, rest = ("$HOME", path[1:]) if path[:1] == "~" else ("$PWD", "/" + path)
+    rest = "".join(f"/{part}" for part in rest.split("/") if part not in {"", "."})
+    plain = rest.replace("/", "").translate(str.maketrans("", "", ".-_ "))
+    return f"{start}{rest}" if not plain or plain.isalnum() else f"{start}/..."
 
 
 def _variables(

@@ -190,3 +190,28 @@ def test_any_text_expands_or_is_an_error(text: str) -> None:
     assert names_in(text) <= {"a", "aa"}
     literal = "".join(piece for piece, _ in split(text))
     assert len(expanded) == len(literal) + sum(name is not None for _, name in split(text))
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    (
+        (".", "$PWD"),
+        ("./www/", "$PWD/www"),
+        ("a b/c", "$PWD/a b/c"),
+        ("", "$PWD"),
+        ("~", "$HOME"),
+        ("~/site", "$HOME/site"),
+        ('"$(x)', "$PWD/..."),
+    ),
+)
+def test_a_relative_path_of_the_command_lines_is_told_as_the_shell_takes_it(
+    problems: Problems, given: str, meant: str
+) -> None:
+    text = "[vars]\nd = '/srv'\nmode = 'none'\n[filesystem]\nread = ['${d}']\n"
+    (problem,) = problems(text, overrides=Overrides(vars={"d": given}))
+    assert problem.key == "filesystem.read[0]"
+    assert problem.hint == f'did you mean --set d="{meant}"?'
+    (other,) = problems(
+        text + "[network]\nmode = '${mode}'", overrides=Overrides(vars={"mode": "on"})
+    )
+    assert "--set" not in other.hint
