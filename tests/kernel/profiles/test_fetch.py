@@ -93,9 +93,10 @@ def test_the_second_launch_needs_no_python(home: Home, servers: Servers) -> None
     assert done.stdout.encode() == CONTENT
 
 
-def test_name_servers_are_the_hosts(home: Home) -> None:
-    found = content("/etc/resolv.conf").decode() if os.path.exists("/etc/resolv.conf") else ""
-    assert home.run("fetch", "cat", "/etc/resolv.conf").stdout == found
+@pytest.mark.parametrize("name", ("/etc/resolv.conf", "/etc/hosts"))
+def test_names_are_looked_up_as_on_the_host(home: Home, name: str) -> None:
+    found = content(name).decode() if os.path.exists(name) else ""
+    assert home.run("fetch", "cat", name).stdout == found
 
 
 def test_accounts_of_the_callers_are_not_used(home: Home, servers: Servers) -> None:
