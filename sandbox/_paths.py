@@ -12,6 +12,16 @@ def profiles_dir() -> str:
     return os.path.join(os.path.dirname(package), "profiles")
 
 
+def launcher_path() -> str:
+    """The native program: the one that started this process, else the one beside Python's scripts."""
+    import sysconfig
+
+    schemes = (sysconfig.get_default_scheme(), sysconfig.get_preferred_scheme("user"))
+    places = [os.path.join(sysconfig.get_path("scripts", scheme), "sbx") for scheme in schemes]
+    found = next((place for place in places if os.access(place, os.X_OK)), places[0])
+    return os.environ.get("SBX_LAUNCHER") or found
+
+
 def working_directory() -> str:
     """The working directory; empty where it was removed or lies outside of the root."""
     try:

@@ -3,13 +3,13 @@
 import os
 import subprocess
 import sys
-import sysconfig
 import textwrap
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
 import click
 
+from sandbox._paths import launcher_path
 from sandbox.cli import output
 from sandbox.cli.help import Verb
 from sandbox.errors import SandboxError
@@ -24,18 +24,29 @@ STYLES: Final = {"ok": "good", "missing": "doubtful", "broken": "bad"}
 
 @click.command(cls=Verb, name="doctor")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
-def command(*, as_json: bool) -> int:
+@click.option(
+    "--apparmor-profile",
+    is_flag=True,
+    help="Print the profile that lets this sbx make user namespaces where AppArmor restricts them.",
+)
+def command(*, as_json: bool, apparmor_profile: bool) -> int:
     """Try what sandboxes need of this host and say how to mend what fails.
 
     Exits with 0 when the default profile can be enforced, else with 1.
     """
     from dataclasses import replace
 
+    if apparmor_profile:
+        from sandbox.doctor.apparmor import profile_text
+
+        print(profile_text(launcher_path()), end="")
+        return 0
     from sandbox.doctor.diagnosis import diagnose
     from sandbox.host import probe
 
     found = diagnose(probe())
-    found = replace(found, checks=(*found.checks, _default_profile(found.host, able=found.ok)))
+    more = (_cache(found.host), _default_profile(found.host, able=found.ok))
+    found = replace(found, checks=(*found.checks, *more))
     if as_json:
         click.echo(_json(found))
     else:
@@ -66,9 +77,22 @@ def _default_profile(host: "Host", *, able: bool) -> "Check":
     return Check(name=name, state="ok", required=True, detail=detail)
 
 
+def _cache(host: "Host") -> "Check":
+    """Where compiled plans are kept, without which each launch needs Python."""
+    from sandbox.doctor.diagnosis import Check
+    from sandbox.plan.cache import cache_dir, trouble
+
+    where = cache_dir(os.environ, host.uid)
+    reason = trouble(os.environ)
+    if reason:
+        detail = f"{reason}; each launch compiles its profile anew, which takes a tenth of a second"
+        return Check(name="plan cache", state="broken", required=False, detail=detail)
+    return Check(name="plan cache", state="ok", required=False, detail=f"kept in {where}")
+
+
 def _run_default() -> str:
     """What sbx says when it can't run a program in the default profile; nothing when it can."""
-    launcher = os.environ.get("SBX_LAUNCHER") or os.path.join(sysconfig.get_path("scripts"), "sbx")
+    launcher = launcher_path()
     words = [launcher, "run", "--profile", DEFAULT_PROFILE, "--", "/bin/true"]
     try:
         done = subprocess.run(

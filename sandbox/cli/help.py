@@ -60,6 +60,7 @@ EXAMPLES = {
     "doctor": (
         Example("sbx doctor", "a table, and the commands that mend what fails"),
         Example("sbx doctor --json", "for a machine"),
+        Example("sbx doctor --apparmor-profile", "for /etc/apparmor.d/sbx, on Ubuntu"),
     ),
     "schema": (Example("sbx schema > sbx.schema.json", "for an editor beside the profiles"),),
     "completion": (

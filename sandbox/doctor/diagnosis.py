@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from sandbox.doctor import remedies, trials
+from sandbox._paths import launcher_path
+from sandbox.doctor import apparmor, remedies, trials
 from sandbox.doctor.child import Outcome
 from sandbox.doctor.remedies import Remedy
 from sandbox.host import NAMESPACES, Host
@@ -144,7 +145,30 @@ def _optional(host: Host, *, usable: bool) -> Iterator[Check]:
         yield Check(name="call broker", state="ok", required=False, detail="known")
     else:
         yield _missing("call broker", remedies.kernel_lacks(host, "seccomp-notify"), required=False)
+    if usable:
+        yield _tried(
+            "tracing", trials.trace(), lambda tried: remedies.no_trace(host, tried), required=False
+        )
     yield _cgroup(host)
+    if host.apparmor_restricts_userns:
+        yield _apparmor(host)
+
+
+def _apparmor(host: Host) -> Check:
+    """Whether AppArmor's restriction of user namespaces has an exception for sbx."""
+    label = apparmor.current()
+    name = "AppArmor profile"
+    if label.partition(" ")[0] not in {"", "unconfined"}:
+        return Check(
+            name=name, state="ok", required=False, detail=f"this process runs under {label}"
+        )
+    return Check(
+        name=name,
+        state="missing",
+        required=False,
+        detail="user namespaces are restricted here, and sbx has no profile that allows them",
+        commands=apparmor.commands(launcher_path(), "" if host.uid == 0 else "sudo "),
+    )
 
 
 def _no_overlay(host: Host) -> Remedy:

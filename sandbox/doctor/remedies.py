@@ -5,6 +5,8 @@ import shutil
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from sandbox._paths import launcher_path
+from sandbox.doctor import apparmor
 from sandbox.doctor.child import Outcome
 from sandbox.host import Host
 
@@ -80,7 +82,7 @@ def user_namespace(host: Host, outcome: Outcome) -> Remedy:
             "(kernel.apparmor_restrict_unprivileged_userns is 1). Give sbx such a profile, "
             "or, wider, lift the restriction for every program",
             (
-                *apparmor_profile(host),
+                *apparmor.commands(launcher_path(), _sudo(host)),
                 *_sysctl(host, "kernel.apparmor_restrict_unprivileged_userns=0"),
             ),
         )
@@ -144,11 +146,22 @@ def refused(host: Host, outcome: Outcome) -> Remedy:
     if outcome.errno in {errno.EPERM, errno.EACCES} and host.apparmor_restricts_userns:
         return Remedy(
             "AppArmor takes the capabilities away in user namespaces of programs without a profile",
-            apparmor_profile(host),
+            apparmor.commands(launcher_path(), _sudo(host)),
         )
     if outcome.errno == errno.ENODEV:
         return Remedy("this kernel was built without that file system, or its module isn't loaded")
     return Remedy("the kernel or a security module refuses it")
+
+
+def no_trace(host: Host, outcome: Outcome) -> Remedy:
+    """For ptrace(2), by which `sbx run --explain` sees what is refused."""
+    if outcome.signal or host.seccomp_filtered:
+        return Remedy("the filter that this process runs under forbids it", _unfiltered())
+    return Remedy(
+        "Yama or another security module forbids to trace even one's own processes "
+        "(kernel.yama.ptrace_scope is 2 or 3)",
+        _sysctl(host, "kernel.yama.ptrace_scope=1"),
+    )
 
 
 def subordinate_ids(host: Host, lines: Iterable[str]) -> Remedy:
@@ -209,20 +222,6 @@ def free_range(lines: Iterable[str]) -> int:
         if len(fields) == 3 and fields[1].isdigit() and fields[2].isdigit():
             end = max(end, int(fields[1]) + int(fields[2]))
     return end
-
-
-def apparmor_profile(host: Host) -> tuple[str, ...]:
-    """Commands that let sbx make user namespaces where AppArmor restricts them (apparmor.d(5)).
-
-    The profile is an unconfined one, so that Python, which sbx starts for
-    everything but a cached launch, stays under it.
-    """
-    program = shutil.which("sbx") or "/usr/local/bin/sbx"
-    text = rf"abi <abi/4.0>,\nprofile sbx {program} flags=(unconfined) {{\n  userns,\n}}\n"
-    return (
-        f"printf '{text}' | {_sudo(host)}tee /etc/apparmor.d/sbx",
-        f"{_sudo(host)}apparmor_parser -r /etc/apparmor.d/sbx",
-    )
 
 
 def _sudo(host: Host) -> str:

@@ -237,6 +237,16 @@ def filter_calls(machine: str) -> Outcome:
     return attempt(install, user=False)
 
 
+def trace() -> Outcome:
+    """Trace a process in a user namespace below (ptrace(2)), as `sbx run --explain` does."""
+    seize = 0x4206
+
+    def steps(child: int) -> None:
+        call("ptrace(seize)", libc.ptrace, seize, child, None, None)
+
+    return mapped_child(steps)
+
+
 def cgroup_child(directory: str) -> Outcome:
     """A cgroup made below a directory and removed again."""
     path = f"{directory}/sbx-doctor-{os.getpid()}"

@@ -92,6 +92,25 @@ def store(
     return ""
 
 
+def trouble(environ: Mapping[str, str]) -> str:
+    """Why the caller's plans can't be kept, found by trying; nothing where they can."""
+    try:
+        directory = _open_directory(cache_dir(environ, os.geteuid()))
+    except _NotKeptError as error:
+        return str(error)
+    except OSError as error:
+        return f"{error.filename}: {error.strerror}"
+    name = file_name("trial")
+    try:
+        _replace(directory, name, b"")
+        os.unlink(name, dir_fd=directory)
+    except OSError as error:
+        return f"nothing can be written to {cache_dir(environ, os.geteuid())}: {error.strerror}"
+    finally:
+        os.close(directory)
+    return ""
+
+
 def stamped(plan: Plan, started_ns: int) -> Plan:
     """The plan with the state of every file that it depends on."""
     watched = [*plan.watched, *(Watched(path, follow=True) for path in _own_files())]

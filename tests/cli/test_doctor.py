@@ -129,7 +129,7 @@ def filtered(number: int, answer: int) -> Callable[[], None]:
 x86_64_only = pytest.mark.skipif(
     os.uname().machine != "x86_64", reason="needs the call numbers of x86_64"
 )
-UNSHARE, LANDLOCK_CREATE_RULESET = 272, 444
+UNSHARE, LANDLOCK_CREATE_RULESET, PTRACE = 272, 444, 101
 
 
 def test_a_capable_host_gets_a_table_and_0() -> None:
@@ -218,6 +218,25 @@ def test_a_host_without_landlock_is_1() -> None:
     assert answer.check("landlock")["state"] == "missing"
 
 
+@x86_64_only
+def test_a_host_that_forbids_tracing_is_told_so() -> None:
+    assert doctor(unchanged, "--json").check("tracing")["state"] == "ok"
+    answer = doctor(filtered(PTRACE, 0x00050000 | errno.EPERM), "--json")
+    check = answer.check("tracing")
+    assert (check["state"], check["required"]) == ("broken", False)
+    assert check["detail"].startswith("ptrace(seize): Operation not permitted (EPERM); the filter")
+
+
+def test_a_cache_that_cannot_be_is_told_of(tmp_path: os.PathLike[str]) -> None:
+    def nowhere() -> None:
+        unprivileged()
+        os.environ["XDG_CACHE_HOME"] = "/dev/null"
+
+    check = doctor(nowhere, "--json").check("plan cache")
+    assert (check["state"], check["required"]) == ("broken", False)
+    assert "/dev/null/sbx" in check["detail"]
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root to chroot")
 def test_a_chroot_is_named(tmp_path: os.PathLike[str]) -> None:
     def jailed() -> None:
@@ -265,7 +284,10 @@ def test_apparmors_restriction_gets_a_profile_and_the_sysctl() -> None:
     host, outcome = refused(apparmor_restricts_userns=True)
     remedy = remedies.user_namespace(host, outcome)
     assert "AppArmor" in remedy.reason
-    assert any("tee /etc/apparmor.d/sbx" in command for command in remedy.commands)
+    assert any(
+        command.endswith("doctor --apparmor-profile | sudo tee /etc/apparmor.d/sbx")
+        for command in remedy.commands
+    )
     assert "sudo apparmor_parser -r /etc/apparmor.d/sbx" in remedy.commands
     assert "sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0" in remedy.commands
 
