@@ -5,6 +5,8 @@
   than static glibc), in the scripts directory.
 - `sandbox/_profiles`: the shipped profiles; an editable install reads them from `profiles/`.
 - `share/man`: the manual pages.
+- `share/bash-completion`, `share/zsh`, `share/fish`: what shells complete sbx with, as
+  `sbx completion` prints it.
 
 Settings: `CC`; `SBX_LIBC=musl|static|dynamic` to insist on one way to link the launcher;
 `SBX_WERROR=1` to make the compiler's warnings errors.
@@ -26,6 +28,7 @@ from setuptools.command.build_py import build_py
 from setuptools.errors import CompileError, SetupError
 
 from distutils.command.build_scripts import build_scripts  # isort: skip - setuptools provides it
+from distutils.command.install_data import install_data  # isort: skip
 
 LAUNCHER = "csrc/launcher.c"
 CORE_SOURCES = sorted(set(glob.glob("csrc/*.c")) - {LAUNCHER} - set(glob.glob("csrc/trace*.c")))
@@ -46,6 +49,13 @@ COMPILE_FLAGS = [
 LINK_FLAGS = ["-Wl,-z,relro", "-Wl,-z,now", "-Wl,-z,noexecstack"]
 # A static program that isn't position-independent starts soonest: it has nothing to relocate.
 STATIC_FLAGS = ["-fno-pie", "-no-pie", "-static"]
+
+# Where each shell looks below /usr and /usr/local.
+COMPLETIONS = {
+    "bash": ("share/bash-completion/completions", "sbx"),
+    "zsh": ("share/zsh/site-functions", "_sbx"),
+    "fish": ("share/fish/vendor_completions.d", "sbx.fish"),
+}
 
 PROBE = """
 #include <linux/landlock.h>
@@ -195,6 +205,20 @@ class BuildPython(build_py):
         ]
 
 
+class InstallData(install_data):
+    """Adds the completion scripts, which the command line's library makes."""
+
+    def run(self) -> None:
+        with tempfile.TemporaryDirectory() as scratch:
+            for shell, (where, name) in COMPLETIONS.items():
+                path = os.path.join(scratch, name)
+                with open(path, "w", encoding="utf-8") as out:
+                    ask = f"from sandbox.cli import main; main(['completion', '{shell}'])"
+                    subprocess.run([sys.executable, "-c", ask], stdout=out, check=True)
+                self.data_files = [*self.data_files, (where, [path])]
+            super().run()
+
+
 def manual_pages() -> list[tuple[str, Sequence[str]]]:
     return [
         (f"share/man/man{section}", pages)
@@ -205,7 +229,12 @@ def manual_pages() -> list[tuple[str, Sequence[str]]]:
 
 setup(
     cffi_modules=["csrc/build_ffi.py:ffibuilder"],
-    cmdclass={"build_ext": BuildCore, "build_py": BuildPython, "build_scripts": BuildLauncher},
+    cmdclass={
+        "build_ext": BuildCore,
+        "build_py": BuildPython,
+        "build_scripts": BuildLauncher,
+        "install_data": InstallData,
+    },
     data_files=manual_pages(),
     options={"bdist_wheel": {"py_limited_api": LIMITED_API[0]}},
     scripts=[LAUNCHER],

@@ -2,6 +2,7 @@
 
 import glob
 import os
+import re
 import shutil
 import struct
 import subprocess
@@ -14,6 +15,7 @@ from typing import NamedTuple
 import pytest
 
 from sandbox import __version__
+from tests.applications import application
 
 NOT_SOURCE = shutil.ignore_patterns(
     ".git",
@@ -28,6 +30,11 @@ NOT_SOURCE = shutil.ignore_patterns(
     "results",
 )
 PT_INTERP = 3
+COMPLETIONS = {
+    "bash": "bash-completion/completions/sbx",
+    "zsh": "zsh/site-functions/_sbx",
+    "fish": "fish/vendor_completions.d/sbx.fish",
+}
 
 
 class Installed(NamedTuple):
@@ -156,6 +163,8 @@ def test_the_wheel_holds_what_it_should_and_nothing_else(wheel: str, tree: str) 
         expected.add(
             f"sbx-{__version__}.data/data/share/man/man{page[-1]}/{os.path.basename(page)}"
         )
+    for place in COMPLETIONS.values():
+        expected.add(f"sbx-{__version__}.data/data/share/{place}")
     assert expected <= found
     assert {name.split("/")[0] for name in found} == {
         "sandbox",
@@ -207,6 +216,35 @@ def test_an_installed_sbx_runs_a_shipped_profile(installed: Installed, tmp_path:
     for _ in ("cold", "warm"):
         command = [installed.program("sbx"), "run", "--profile", "minimal", "--", "/bin/echo", "hi"]
         assert succeed(*command, cwd="/", env=env) == "hi\n"
+
+
+@pytest.fixture(scope="module")
+def from_wheel(wheel: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An environment into which the wheel was installed."""
+    environment = make_environment(str(tmp_path_factory.mktemp("wheel environment") / "sbx"))
+    pip(environment, "install", wheel)
+    return environment
+
+
+@pytest.mark.parametrize("shell", COMPLETIONS)
+def test_a_wheel_brings_what_shells_complete_with(from_wheel: str, shell: str) -> None:
+    """The same that the installed sbx prints."""
+    with open(os.path.join(from_wheel, "share", COMPLETIONS[shell]), encoding="utf-8") as file:
+        assert file.read() == succeed(f"{from_wheel}/bin/sbx", "completion", shell, cwd="/", env={})
+
+
+@pytest.mark.parametrize("page", ("sbx.1", "sbx.toml.5"))
+def test_a_wheel_brings_manual_pages_that_man_finds(from_wheel: str, page: str) -> None:
+    """`man sbx` works where the environment's programs are in PATH, and the page can be rendered."""
+    name, _, section = page.rpartition(".")
+    path = f"{from_wheel}/share/man/man{section}/{page}"
+    man = application("man")
+    env = {"PATH": f"{from_wheel}/bin:/usr/bin:/bin", "HOME": "/nonexistent", "LANG": "C.UTF-8"}
+    assert succeed(man, "-w", section, name, cwd="/", env=env) == f"{path}\n"
+    shown = succeed("mandoc", "-T", "utf8", "-W", "warning,stop", path, env=env)
+    plain = re.sub(r".\x08", "", shown)
+    assert f"{name.upper()}({section})" in plain
+    assert "SYNOPSIS" in plain or "DESCRIPTION" in plain
 
 
 def test_the_launcher_alone_says_what_is_missing(installed: Installed, tmp_path: Path) -> None:
