@@ -3,13 +3,20 @@
 import pytest
 
 from tests.kernel.harness import Sandbox
-from tests.kernel.profiles import attempts
+from tests.kernel.profiles import attempts, services
+from tests.kernel.profiles.examples import examples
 
 
 @pytest.mark.parametrize("profile", ("minimal", "service"))
 def test_what_no_service_may_do_is_refused_in_its_base(sandbox: Sandbox, profile: str) -> None:
     answers = attempts.assert_refused(sandbox, profile)
     assert len(answers) >= 21
+
+
+def test_the_example_runs_a_command(sandbox: Sandbox) -> None:
+    (example,) = examples("service")
+    arguments = services.command(sandbox, example, {"COMMAND": "sh -c 'umask; cat; ulimit -c'"})
+    assert sandbox.program(arguments).stdout == "0027\n0\n"
 
 
 def test_what_a_test_says_is_granted_has_to_go_well(sandbox: Sandbox) -> None:
