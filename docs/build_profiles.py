@@ -28,7 +28,16 @@ _CWD, _HOME = "/current-directory-of-the-caller", "/home-directory-of-the-caller
 # What says nothing about what is granted.
 _LEFT_OUT: Final = ("schema", "profile.", "vars.")
 _BASES: Final = frozenset(
-    {"minimal", "service", "interactive", "project", "build", "desktop-headless"}
+    {
+        "minimal",
+        "no-set-id",
+        "service",
+        "interactive",
+        "project",
+        "build",
+        "desktop-headless",
+        "converter",
+    }
 )
 
 

@@ -51,6 +51,18 @@ def test_files_of_the_result_belong_to_the_owner_of_its_directory(
     assert (state.st_uid, state.st_gid) == (4321, 8765)
 
 
+@pytest.mark.parametrize("profile", ("converter", "untrusted-shell", "agent"))
+def test_where_ids_cannot_be_mapped_the_callers_own_one_serves(
+    sandbox: Sandbox, folders: tuple[str, str], profile: str
+) -> None:
+    source, result = folders
+    script = "touch output/made; id -u; sed -n 's/^CapBnd:\\t//p' /proc/self/status"
+    done = sandbox.shipped(profile, "sh", "-c", script, variables={"ids": "self"}, cwd=source)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.split() == [str(sandbox.uid), "0" * 16]
+    assert os.stat(f"{result}/made").st_uid == sandbox.uid
+
+
 @pytest.mark.parametrize("profile", ("desktop-headless", "converter"))
 def test_a_converter_reads_one_directory_and_reaches_nothing(
     sandbox: Sandbox, folders: tuple[str, str], profile: str

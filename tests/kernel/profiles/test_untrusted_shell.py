@@ -21,28 +21,6 @@ try:
 except OSError as error:
     print(errno.errorcode[error.errno])
 """
-# Each way to create a file with a set-user-id or set-group-id bit, and the same without.
-CREATE: Final = """\
-import ctypes, errno, os, sys
-libc = ctypes.CDLL(None, use_errno=True)
-def answer(result):
-    return "ok" if result >= 0 else errno.errorcode[ctypes.get_errno()]
-found = []
-for number, mode in enumerate((0o4755, 0o2755, 0o6755, 0o755)):
-    name = f"made-{number}".encode()
-    for way, call in {
-        "openat": lambda: libc.openat(-100, name + b"-openat", os.O_CREAT | os.O_WRONLY, mode),
-        "creat": lambda: libc.creat(name + b"-creat", mode),
-        "tmpfile": lambda: libc.openat(-100, b".", os.O_TMPFILE | os.O_WRONLY, mode),
-        "mknod": lambda: libc.mknod(name + b"-mknod", 0o100000 | mode, 0),
-        "mkdir": lambda: libc.mkdir(name + b"-mkdir", mode),
-    }.items():
-        found.append(answer(call()))
-print(*found)
-print(answer(libc.openat(-100, b"plain", os.O_RDWR | os.O_CREAT, 0o644)), end=" ")
-print(answer(libc.openat(-100, b"plain", os.O_RDWR, 0o4755)), end=" ")
-print(answer(libc.syscall(437, -100, b"plain", ctypes.c_char_p(bytes(24)), 24)))
-"""
 
 
 @pytest.fixture
@@ -135,24 +113,6 @@ def test_above_the_home_the_home_is_another_one(sandbox: Sandbox) -> None:
     above = os.path.dirname(sandbox.home)
     done = sandbox.shipped("untrusted-shell", "ls", "-A", sandbox.home, cwd=above)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-
-
-def test_no_set_user_id_file_can_be_left(sandbox: Sandbox, project: str) -> None:
-    inside = sandbox.shipped("untrusted-shell", "python3", "-c", CREATE, cwd=project)
-    assert inside.stderr == ""
-    ways, others = inside.stdout.splitlines()
-    assert others == "ok ok ENOSYS"
-    answers = ways.split()
-    for number in range(3):
-        *files, directory = answers[5 * number : 5 * number + 5]
-        assert (files, directory) == (["EPERM"] * 4, "ok")
-    assert answers[15:] == ["ok"] * 5
-    bits = [os.stat(f"{project}/{name}").st_mode & 0o4000 for name in os.listdir(project)]
-    assert not any(bits)
-    for name in os.listdir(project):
-        (os.rmdir if name.endswith("mkdir") else os.remove)(f"{project}/{name}")
-    outside = sandbox.program(["/usr/bin/python3", "-c", CREATE], cwd=project)
-    assert set(outside.stdout.splitlines()[0].split()) == {"ok"}
 
 
 def test_what_root_starts_makes_files_of_the_directorys_owner(as_root: Sandbox) -> None:
