@@ -32,6 +32,7 @@ struct context {
         int *layer_fds;    /* the same for the layers of all overlays, in their order, each upper one last */
         uint32_t layer_count, layers_opened, layers_used;
 
+        mode_t callers_umask;
         int root_fd, staging_fd, rootfs_fd, proc_fd, ruleset_fd;
         const char *proc_path; /* where the fresh procfs is attached, or NULL */
         int dev_fd;        /* the tmpfs of MountDev, in tree_fds as well */

@@ -214,7 +214,7 @@ static void first_process(struct context *c) {
         if (c->launch->attach != NULL)
                 await_go(c);
         reset_signals();
-        umask(0); /* the root's directories have their own modes, whatever the caller's mask is */
+        c->callers_umask = umask(0); /* the root's directories have their own modes, whatever the caller's mask is */
         c->at = (struct sbx_failure) { .stage = STAGE_SANDBOX };
         int error = stop_propagation(c);
         if (error >= 0 && !opens_outside(c))

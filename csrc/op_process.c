@@ -24,8 +24,8 @@ int perform_set_rlimit(struct context *c, const void *payload) {
 }
 
 int perform_set_umask(struct context *c, const void *payload) {
-        (void) c;
-        umask((mode_t) ((const struct op_number *) payload)->value);
+        uint64_t mask = ((const struct op_number *) payload)->value;
+        umask(mask == UMASK_OF_CALLER ? c->callers_umask : (mode_t) mask);
         return 0;
 }
 

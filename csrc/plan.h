@@ -141,6 +141,7 @@ struct op_create_namespaces { uint64_t flags; };
 /* setgroups: 1 leaves it allowed */
 struct op_map_ids { uint64_t by; struct plan_ref uid_map, gid_map; uint64_t setgroups; };
 struct op_set_ids { uint64_t uid, gid; };
+#define UMASK_OF_CALLER UINT32_MAX /* for SetUmask */
 struct op_number { uint64_t value; };
 struct op_path { struct plan_ref path; };
 struct op_mount_root { uint64_t size, inodes; };

@@ -16,6 +16,7 @@ from sandbox.plan.identity import Identity
 from sandbox.plan.inputs import Inputs
 from sandbox.plan.kernel import NAMESPACES, SIGKILL
 from sandbox.plan.ops import (
+    CALLERS_UMASK,
     BringUpLoopback,
     ChangeDirectory,
     CheckDescriptors,
@@ -189,7 +190,10 @@ def _namespaces(inputs: Inputs, identity: Identity) -> Iterator[Step]:
 
 def _surroundings(inputs: Inputs) -> Iterator[Step]:
     process, environment = inputs.profile.process, inputs.profile.environment
-    yield Step(SetUmask(mask=units.octal(process.umask, maximum=0o777)), ("process", "umask"))
+    mask = CALLERS_UMASK
+    if process.umask != "inherit":
+        mask = units.octal(process.umask, maximum=0o777)
+    yield Step(SetUmask(mask=mask), ("process", "umask"))
     fixed = tuple(f"{name}={value}" for name, value in sorted(environment.set.items()))
     passed = tuple(sorted(set(environment.pass_)))
     yield Step(SetEnvironment(set=fixed, passed=passed), ("environment",))

@@ -30,6 +30,7 @@ from sandbox.plan.mount_ops import (
     WriteFile,
 )
 from sandbox.plan.process_ops import (
+    CALLERS_UMASK,
     AllowPath,
     AllowPort,
     BringUpLoopback,
@@ -67,6 +68,7 @@ from sandbox.plan.record import Op
 
 __all__ = [
     "ANY_DEVICE",
+    "CALLERS_UMASK",
     "OPS",
     "AllowPath",
     "AllowPort",

@@ -1,6 +1,7 @@
 """Ops on the process: its namespaces and ids, what it keeps of its caller's, what confines it."""
 
 from enum import IntEnum
+from typing import Final
 
 from sandbox.host import CAPABILITY_NAMES
 from sandbox.plan.kernel import (
@@ -117,13 +118,18 @@ class SetRlimit(Op, frozen=True, kw_only=True):
         return f"limit of {RLIMIT_WORDS[self.resource]}: {limit}"
 
 
+CALLERS_UMASK: Final = 2**32 - 1
+
+
 class SetUmask(Op, frozen=True, kw_only=True):
-    """The file mode creation mask."""
+    """The file mode creation mask; `CALLERS_UMASK` is the caller's."""
 
     KIND = 25
     mask: int
 
     def describe(self) -> str:
+        if self.mask == CALLERS_UMASK:
+            return "file mode creation mask of the caller"
         return f"file mode creation mask {self.mask:04o}"
 
 

@@ -86,8 +86,9 @@ def mode(value: str) -> str:
 
 
 def umask(value: str) -> str:
-    """Permission bits of a mask."""
-    _number(lambda: units.octal(value, maximum=0o777))
+    """Permission bits of a mask, or the word for the caller's."""
+    if value != "inherit":
+        _number(lambda: units.octal(value, maximum=0o777))
     return value
 
 

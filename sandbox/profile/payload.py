@@ -37,8 +37,8 @@ class Process(Table, frozen=True, kw_only=True):
     umask: Annotated[
         str,
         Meta(
-            description="File mode creation mask in octal.",
-            examples=["0022", "0077"],
+            description="File mode creation mask in octal, or 'inherit' for the caller's.",
+            examples=["0022", "0077", "inherit"],
             extra={"kind": "umask"},
         ),
     ] = "0022"

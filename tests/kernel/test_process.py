@@ -67,6 +67,12 @@ def test_the_umask_is_what_the_profile_says(sandbox: Sandbox, mask: str) -> None
     assert sandbox.dump(text, before=lambda: os.umask(0o027) and None).umask == int(mask, 8)
 
 
+@pytest.mark.parametrize("mask", (0o027, 0o002))
+def test_the_umask_can_be_the_callers(sandbox: Sandbox, mask: int) -> None:
+    text = "[process]\numask = 'inherit'\n[filesystem]\ntmpfs = ['/tmp']"
+    assert sandbox.dump(text, before=lambda: os.umask(mask) and None).umask == mask
+
+
 def test_the_working_directory_is_the_profiles(sandbox: Sandbox) -> None:
     assert sandbox.dump("").cwd == "/"
     text = "[process]\ncwd = '/data/deep'\n[filesystem]\ntmpfs = ['/data/deep']"

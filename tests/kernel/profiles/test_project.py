@@ -34,6 +34,11 @@ def test_a_project_may_lie_anywhere(home: Home, name: str) -> None:
     home.assert_owned(project)
 
 
+def test_new_files_are_as_private_as_the_caller_has_them(home: Home) -> None:
+    home.run("project", "touch", "private", before=lambda: os.umask(0o077) and None)
+    assert os.stat(os.path.join(home.project, "private")).st_mode & 0o777 == 0o600
+
+
 def test_nothing_in_it_can_be_executed(home: Home) -> None:
     assert home.run("project", "./thief.sh", status=126).stdout == ""
     home.outside("./thief.sh")
