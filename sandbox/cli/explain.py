@@ -26,6 +26,7 @@ _LAYERS: Final = {
     "namespace": "apart from the host's (namespaces)",
     "mode": "plain permissions of a file",
     "limit": "a limit is reached",
+    "tracing": "only because it is followed (--explain)",
 }
 
 
@@ -42,22 +43,22 @@ def run_explained(
 ) -> int:
     """Runs the payload, follows it, and tells what was refused; the payload's wait status."""
     from sandbox.explain import Explanation
-    from sandbox.process.terminal import attend, attend_signals
-    from sandbox.process.traced import TracedLaunchFailedError
+    from sandbox.process.launch import LaunchFailedError
+    from sandbox.process.terminal import Signals, attend
 
     explanation = Explanation(resolved, host, plan)
-    with _target(path) as target:
+    with _target(path) as target, Signals() as signals:
         try:
             child = explanation.start(argv=words, environ=environ, terminal=streams)
             try:
-                status = attend(child, streams) if streams else attend_signals(child)
+                status = attend(child, streams, signals)
                 content = explanation.report(child)
             finally:
                 child.close()
-        except TracedLaunchFailedError as failed:
+        except LaunchFailedError as failed:
             command = words[0] if words else None
-            error = located_error(plan, failed.failure, command, resolved)
-            content = explanation.report_failed(failed)
+            error = located_error(plan, explanation.failure(failed), command, resolved)
+            content = explanation.report_failed(failed, words)
             if as_json or content.denials:
                 _tell(content, resolved, target, status=error.exit_code, as_json=as_json)
             raise error from None
@@ -90,11 +91,21 @@ def _tell(
         from sandbox.explain import as_json as document
 
         data = msgspec.json.encode(document(content, status=status))
-        print(msgspec.json.format(data, indent=2).decode(), file=target)
+        print(_plain(msgspec.json.format(data, indent=2).decode()), file=target)
     else:
         for line in _lines(content, resolved, target):
             print(line, file=target)
     target.flush()
+
+
+def _plain(text: str) -> str:
+    """JSON in which whatever a terminal might obey is an escape."""
+    return "".join(c if c.isprintable() or c == "\n" else _escape(c) for c in text)
+
+
+def _escape(char: str) -> str:
+    units = char.encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
 
 
 def _lines(content: "Report", resolved: ResolvedProfile, target: TextIO) -> Iterator[str]:

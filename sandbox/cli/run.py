@@ -152,15 +152,16 @@ def _run_with_terminal(
     streams: int,
 ) -> int:
     from sandbox.process.launch import LaunchFailedError, start
-    from sandbox.process.terminal import attend
+    from sandbox.process.terminal import Signals, attend
 
     _warn_of_gaps(plan)
     try:
-        child = start(data, argv=words, environ=environ, terminal=streams)
-        try:
-            status = attend(child, streams)
-        finally:
-            child.close()
+        with Signals() as signals:
+            child = start(data, argv=words, environ=environ, terminal=streams)
+            try:
+                status = attend(child, streams, signals)
+            finally:
+                child.close()
     except LaunchFailedError as failed:
         raise located_error(plan, failed.failure, words[0] if words else None, resolved) from None
     give_hint(status)

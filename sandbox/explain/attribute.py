@@ -54,7 +54,7 @@ class _What(NamedTuple):
 def explain(s: Situation, refusal: Refusal) -> Denial | None:
     """The denial behind a refusal; None for what the launch itself does."""
     name = syscalls.name(s.host.machine, refusal.call) if refusal.call >= 0 else None
-    if refusal.flags & AT_LAUNCH and (name != "execve" or not refusal.paths[0][1]):
+    if refusal.flags & AT_LAUNCH:
         return None
     what = _what(s, refusal, name)
     if what is None:

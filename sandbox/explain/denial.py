@@ -76,6 +76,11 @@ class Denial(msgspec.Struct, frozen=True, kw_only=True):
     pid: int = 0
 
     @property
+    def matters(self) -> bool:
+        """It would have gone well without the sandbox, and nothing else helped."""
+        return self.layer != Layer.OUTSIDE and not self.recovered
+
+    @property
     def by_sandbox(self) -> bool:
         return self.layer not in {Layer.OUTSIDE, Layer.TRACING}
 

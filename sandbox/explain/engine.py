@@ -1,27 +1,29 @@
 """A launch that is followed, from the plan to the report."""
 
 import errno
+import os
 from collections.abc import Mapping, Sequence
 
 from sandbox.errors import UnsupportedError
 from sandbox.explain.attribute import explain
 from sandbox.explain.denial import Denial, Layer, Reason
-from sandbox.explain.facts import Eyes
-from sandbox.explain.filters import followed, watches
+from sandbox.explain.facts import Eyes, interpreter_at
+from sandbox.explain.filters import followed, original_op, watches
 from sandbox.explain.limits import full
 from sandbox.explain.report import Report, report
 from sandbox.explain.situation import Situation, situation_of
 from sandbox.host import Host
-from sandbox.plan import codec
+from sandbox.plan import codec, syscalls
+from sandbox.plan.ops import Execute
 from sandbox.plan.record import Plan
 from sandbox.plan.tree import Kind
-from sandbox.process.launch import LaunchFailedError
+from sandbox.process.failure import DETAIL_INTERPRETER
+from sandbox.process.launch import Failure, LaunchFailedError
 from sandbox.process.traced import (
     STAGE_TRACE,
     Followed,
     Refusal,
     TracedChild,
-    TracedLaunchFailedError,
     start_traced,
 )
 from sandbox.profile.resolved import ResolvedProfile
@@ -70,15 +72,45 @@ class Explanation:
         if refusal.error not in _NOISE:
             return True
         denial = explain(self._early, refusal)
-        return denial is not None and denial.by_sandbox
+        return denial is not None and denial.matters
 
     def report(self, child: TracedChild) -> Report:
         """What was refused, while the child isn't closed yet."""
         return self._report(child.followed(), child.root)
 
-    def report_failed(self, failed: TracedLaunchFailedError) -> Report:
-        """What was refused to a launch that didn't come to its program."""
-        return self._report(failed.followed, -1)
+    def failure(self, failed: LaunchFailedError) -> Failure:
+        """Where a launch failed, by the ops of the plan that isn't followed."""
+        return failed.failure._replace(op=original_op(self._plan, failed.failure.op))
+
+    def report_failed(self, failed: LaunchFailedError, argv: Sequence[str]) -> Report:
+        """Why the program of a launch that failed there couldn't be started.
+
+        Its process isn't the payload's yet, so that what it is refused can't be looked at: this is
+        found from the command.
+        """
+        op = self.failure(failed).op
+        if op >= len(self._plan.ops) or not isinstance(self._plan.ops[op], Execute):
+            return report(())
+        eyes = Eyes(-1)
+        try:
+            words = list(argv) or list(self._resolved.profile.process.command)
+            path = self._program(words[0], eyes)
+            situation = self._situation(eyes)
+            if failed.failure.detail == DETAIL_INTERPRETER:
+                path = interpreter_at(situation.source_of(path) or path) or path
+            call = syscalls.numbers(self._host.machine)["execve"]
+            found = explain(situation, program_refusal(call, failed.failure.error, path))
+        finally:
+            eyes.close()
+        return report([found] if found else [], total=1)
+
+    def _program(self, word: str, eyes: Eyes) -> str:
+        """Where the command is, outside if not inside."""
+        if "/" in word:
+            return os.path.normpath(os.path.join(self._resolved.profile.process.cwd, word))
+        search = self._resolved.profile.environment.set.get("PATH", "/usr/local/bin:/usr/bin:/bin")
+        paths = [f"{entry}/{word}" for entry in search.split(":") if entry.startswith("/")]
+        return next((path for path in paths if eyes.outside(path).exists), word)
 
     def _report(self, seen: Followed, root: int) -> Report:
         eyes = Eyes(root)
@@ -92,6 +124,25 @@ class Explanation:
         finally:
             eyes.close()
         return report(denials, total=seen.total, dropped=seen.dropped)
+
+
+def program_refusal(call: int, error: int, path: str) -> Refusal:
+    """execve(2) of a path, refused."""
+    return Refusal(
+        call=call,
+        error=error,
+        flags=0,
+        pid=0,
+        arguments=(0,) * 6,
+        count=1,
+        first=1,
+        last=1,
+        made_good=0,
+        program="",
+        failed=True,
+        paths=(("", path),),
+        data=b"",
+    )
 
 
 def _full(s: Situation, *, after: int) -> list[Denial]:

@@ -229,6 +229,20 @@ def interpreter_of(head: bytes) -> str:
     return ""
 
 
+def interpreter_at(path: str) -> str:
+    """The same of a file of the host's; empty where it can't be read."""
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return ""
+    try:
+        return interpreter_of(os.pread(file, 1 << 16, 0))
+    except OSError:
+        return ""
+    finally:
+        os.close(file)
+
+
 def _lines(path: str) -> list[str]:
     try:
         with open(path, encoding="utf-8", errors="surrogateescape") as file:

@@ -58,6 +58,13 @@ def followed(plan: Plan, machine: str) -> Plan:
     return msgspec.structs.replace(plan, ops=tuple(ops), origins=tuple(origins))
 
 
+def original_op(plan: Plan, index: int) -> int:
+    """The op of `plan` that an op of its followed form stands for."""
+    kinds = (InstallFilter, Execute)
+    added = next((n for n, op in enumerate(plan.ops) if isinstance(op, kinds)), len(plan.ops))
+    return index - 1 if index > added else index
+
+
 def traced(program: bytes) -> bytes:
     """A filter that stops for the tracer where `program` refuses with an errno."""
     return _answering(program, lambda k: TRACE | k & ERRNO_MASK if k & ~ERRNO_MASK == ERRNO else k)

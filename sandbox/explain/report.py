@@ -34,8 +34,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 def report(denials: Iterable[Denial], *, total: int = 0, dropped: int = 0) -> Report:
     """Sorts denials, and makes one of those that differ only in the call."""
     merged = _merged(denials)
-    ours = _weighed([d for d in merged if d.by_sandbox and not d.recovered])
-    others = [d for d in merged if not d.by_sandbox or d.recovered]
+    ours = _weighed([d for d in merged if d.matters])
+    others = [d for d in merged if not d.matters]
     ours.sort(key=lambda d: (d.probe, not d.failed, -d.last))
     firm = sum(not d.probe for d in ours)
     failed = sum(d.failed and not d.probe for d in ours)

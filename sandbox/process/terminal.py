@@ -165,21 +165,25 @@ def _read(fd: int) -> tuple[bytes, bool]:
     return data, bool(data)
 
 
-def attend_signals(child: Child) -> int:
-    """Hands signals on to a sandbox without a terminal until it ends; the wait status."""
-    with Signals() as signals:
-        poll = select.poll()
-        poll.register(signals.reader, select.POLLIN)
-        poll.register(child.pidfd, select.POLLIN)
-        while (status := child.reap()) is None:
-            poll.poll()
-            for number in signals.arrived():
-                if number in FORWARDED:
-                    child.send_signal(number)
-    return status
+def attend(child: Child, streams: int, signals: Signals) -> int:
+    """Hands signals on to a sandbox until it ends, and connects terminals; the wait status.
 
-
-def attend(child: Child, streams: int) -> int:
-    """Connects the caller's terminal with the sandbox's until it ends; the wait status."""
-    with Signals() as signals, RawMode(next(fd for fd in range(3) if streams >> fd & 1)):
+    `streams` are the standard streams that the sandbox has a terminal in place of, as bits.
+    `signals` is entered before the sandbox starts, so that none is lost in between.
+    """
+    if not streams:
+        return _attend_signals(child, signals)
+    with RawMode(next(fd for fd in range(3) if streams >> fd & 1)):
         return Relay(child, streams).run(signals)
+
+
+def _attend_signals(child: Child, signals: Signals) -> int:
+    poll = select.poll()
+    poll.register(signals.reader, select.POLLIN)
+    poll.register(child.pidfd, select.POLLIN)
+    while (status := child.reap()) is None:
+        poll.poll()
+        for number in signals.arrived():
+            if number in FORWARDED:
+                child.send_signal(number)
+    return status
