@@ -19,6 +19,9 @@ STYLES = {
     "strong": "1",
 }
 
+# Characters of a line of an error.
+LONGEST = 2000
+
 
 def wants_colour(stream: TextIO) -> bool:
     """Whether colour is asked for, or `stream` is a terminal whose user didn't decline it.
@@ -47,7 +50,21 @@ def printable(text: str) -> str:
     """
     if text.isprintable():
         return text
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    return "".join(c if c.isprintable() else _escape(c) for c in text)
+
+
+def _escape(character: str) -> str:
+    """Also of a byte that is no UTF-8, which Python keeps as half a surrogate pair."""
+    number = ord(character)
+    return f"\\x{number - 0xDC00:02x}" if 0xDC80 <= number <= 0xDCFF else ascii(character)[1:-1]
+
+
+def _bounded(text: str) -> str:
+    """`text` without its middle where it is long: a command line or a path may have any length."""
+    if len(text) <= LONGEST:
+        return text
+    half = LONGEST // 2
+    return f"{text[:half]} [{len(text) - LONGEST} characters] {text[-half:]}"
 
 
 def report(lines: Iterable[str]) -> None:
@@ -57,7 +74,7 @@ def report(lines: Iterable[str]) -> None:
             label, text = paint("hint:", "hint", sys.stderr), line.removeprefix("hint: ")
         else:
             label, text = paint("sbx: error:", "error", sys.stderr), line
-        first, *more = text.split("\n")
+        first, *more = _bounded(text).split("\n")
         print(label, printable(first), file=sys.stderr)
         for rest in more:
             print(f"  {printable(rest)}", file=sys.stderr)

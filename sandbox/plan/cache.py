@@ -27,6 +27,7 @@ _DIRECTORY_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CL
 _NEW_FILE_FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
+_PATH_MAX: Final = 4096
 # A path that leads nowhere; the same in file_is_same of csrc/cache.c.
 _MISSING: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 
@@ -197,13 +198,19 @@ def _open_directory(path: str | None) -> int:
 
 def _make_directories(path: str, mode: int) -> None:
     """The directory with those above it that are missing, whatever the caller's umask is."""
-    if os.path.isdir(path):
-        return
+    if len(os.fsencode(path)) >= _PATH_MAX:
+        raise _NotKeptError(f"a path of {len(path)} characters: {os.strerror(errno.ENAMETOOLONG)}")
+    missing = []
+    above = path
+    while above != "/" and not os.path.isdir(above):
+        missing.append(above)
+        above = os.path.dirname(above)
     # Above root's are directories of the whole system, above a user's that user's alone.
-    _make_directories(os.path.dirname(path), 0o755 if os.geteuid() == 0 else 0o700)
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(path, 0o700)
-        os.chmod(path, mode)
+    modes = [mode, *[0o755 if os.geteuid() == 0 else 0o700] * len(missing)]
+    for directory, bits in reversed(list(zip(missing, modes, strict=False))):
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(directory, 0o700)
+            os.chmod(directory, bits)
 
 
 def _replace(directory: int, name: str, content: bytes) -> None:

@@ -27,7 +27,10 @@ def plain_text(value: str) -> str:
         try:
             value.encode()
         except UnicodeEncodeError:
-            raise InvalidError("holds bytes that aren't UTF-8") from None
+            raise InvalidError(
+                "holds bytes that aren't UTF-8",
+                "what a profile names is text: rename it, or bind it to another name",
+            ) from None
     return value
 
 
