@@ -50,13 +50,7 @@ def printable(text: str) -> str:
     """
     if text.isprintable():
         return text
-    return "".join(c if c.isprintable() else _escape(c) for c in text)
-
-
-def _escape(character: str) -> str:
-    """Also of a byte that is no UTF-8, which Python keeps as half a surrogate pair."""
-    number = ord(character)
-    return f"\\x{number - 0xDC00:02x}" if 0xDC80 <= number <= 0xDCFF else ascii(character)[1:-1]
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def _bounded(text: str) -> str:

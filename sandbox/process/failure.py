@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from sandbox._mountinfo import covered_proc, covered_proc_words
+from sandbox._mountinfo import covered_proc_words
 from sandbox.errors import (
     EXIT_NOT_EXECUTABLE,
     EXIT_NOT_FOUND,
@@ -16,6 +16,7 @@ from sandbox.errors import (
 )
 from sandbox.plan import ops
 from sandbox.plan.record import FileStamp, Op, Plan
+from sandbox.process import surroundings
 from sandbox.process.launch import Failure
 from sandbox.profile.resolved import KeyPath, Origin, ResolvedProfile, key_text
 
@@ -122,7 +123,7 @@ def _words(op: Op, failure: Failure, command: str | None) -> Words:
     found = _by_op(op, failure) or _by_error(op, failure.error)
     return found or Words(
         f"{_lower(op.describe())}: {os.strerror(failure.error)}",
-        _FILTERED if failure.error == errno.EPERM and _is_filtered() else DOCTOR,
+        _FILTERED if failure.error == errno.EPERM and surroundings.is_filtered() else DOCTOR,
     )
 
 
@@ -130,27 +131,6 @@ _FILTERED: Final = (
     "sbx runs under a system call filter already, such as a container's, which may refuse this: "
     "podman run --security-opt seccomp=unconfined, docker run likewise"
 )
-
-
-def _covered() -> tuple[str, ...]:
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-        return covered_proc(file)
-
-
-def _is_filtered() -> bool:
-    with open("/proc/self/status", encoding="utf-8", errors="replace") as file:
-        return any(line.split() == ["Seccomp:", "2"] for line in file)
-
-
-def _is_in_chroot() -> bool:
-    """Whether the root is no mount point, as it always is but in some chroots."""
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-        return not any(line.split(" ")[4] == "/" for line in file)
-
-
-def _proc_is_anothers() -> bool:
-    """Whether /proc belongs to another PID namespace than this process."""
-    return os.readlink("/proc/self") != str(os.getpid())
 
 
 def _lower(text: str) -> str:
@@ -161,7 +141,8 @@ def _execute(command: str, failure: Failure) -> Words:
     if failure.detail == DETAIL_INTERPRETER:
         return Words(
             f"'{command}' is there, but its interpreter or dynamic loader is not",
-            "look at its first line (or 'readelf -l'), and grant that file with filesystem.execute",
+            "look at its first line, which a Windows line end makes another one (or 'readelf -l'), and "
+            "grant the file that it names with filesystem.execute",
             EXIT_NOT_EXECUTABLE,
         )
     if failure.detail == DETAIL_NOT_FOUND or failure.error in (errno.ENOENT, errno.ENOTDIR):
@@ -172,7 +153,7 @@ def _execute(command: str, failure: Failure) -> Words:
     reasons = {
         errno.EACCES: (
             f"'{command}' may not be executed",
-            "grant its directory with filesystem.execute; 'ls -l' tells its mode, 'findmnt -T' a noexec",
+            "grant it and its interpreter with filesystem.execute; see 'ls -l', 'findmnt -T' (noexec)",
         ),
         errno.EPERM: (
             f"'{command}' may not be executed",
@@ -180,7 +161,15 @@ def _execute(command: str, failure: Failure) -> Words:
         ),
         errno.ENOEXEC: (
             f"'{command}' is not a program that this machine can run",
-            "a script needs '#!' and an interpreter as its first line; 'file' tells a program's machine",
+            "a script starts with '#!' and an interpreter (255 characters); 'file' tells its machine",
+        ),
+        errno.ELOOP: (
+            f"'{command}' can't be executed: links, or interpreters of interpreters, lead in a circle",
+            "let its first line name a program",
+        ),
+        errno.ETXTBSY: (
+            f"'{command}' is open for writing somewhere",
+            "wait until it is written, or end who writes it: 'fuser -v' tells who that is",
         ),
         errno.E2BIG: (
             "the command line and environment are too long",
@@ -213,7 +202,7 @@ def _clone(error: int) -> Words:
     }
     if error == errno.EAGAIN:
         return _NO_PROCESS
-    if error == errno.EPERM and _is_in_chroot():
+    if error == errno.EPERM and surroundings.is_in_chroot():
         return Words(
             "the sandbox can't be made: the kernel allows no user namespace in a chroot",
             "enter that root by pivot_root(2) instead: bwrap --bind DIRECTORY / ..., systemd-nspawn -D DIRECTORY",
@@ -229,7 +218,7 @@ def _by_op(op: Op, failure: Failure) -> Words | None:
             f"there is no '{target}' in the root to mount on, and nothing is made on the host",
             "create it, or grant fewer directories than '/' so that the root is assembled on a tmpfs",
         )
-    if isinstance(op, ops.BindDevice) and error == errno.ENOENT:
+    if isinstance(op, ops.BindDevice) and error == errno.ENOENT and op.major != ops.ANY_DEVICE:
         return Words(
             f"'{op.source}' does not exist: /dev around sbx lacks one of the usual nodes",
             'mount a complete /dev, or set devices.dev = "none"',
@@ -261,6 +250,8 @@ def _by_op(op: Op, failure: Failure) -> Words | None:
             f"{_lower(op.describe())}: it is more than the caller's own hard limit",
             "ask for less in [rlimits], or raise the caller's: ulimit -H, LimitNOFILE= of its unit",
         )
+    if isinstance(op, ops.MountOverlay) and (words := _layer(op)):
+        return words
     if isinstance(op, ops.MountOverlay) and error == errno.EINVAL:
         return Words(
             f"{_lower(op.describe())}: the kernel refuses these layers",
@@ -276,7 +267,11 @@ def _by_op(op: Op, failure: Failure) -> Words | None:
             f"the working directory '{op.path}': {os.strerror(error)}",
             "grant it with filesystem.read, or set process.cwd",
         )
-    if isinstance(op, ops.MapIds) and error in {errno.EPERM, errno.ENOENT} and _proc_is_anothers():
+    if (
+        isinstance(op, ops.MapIds)
+        and error in {errno.EPERM, errno.ENOENT}
+        and surroundings.proc_is_anothers()
+    ):
         return Words(
             "the id maps can't be written: /proc belongs to another PID namespace than sbx",
             "mount one that fits: unshare --pid --fork --mount-proc, or mount -t proc proc /proc",
@@ -292,7 +287,7 @@ def _by_op(op: Op, failure: Failure) -> Words | None:
             "newuidmap needs ranges in /etc/subuid and /etc/subgid: " + DOCTOR,
         )
     if isinstance(op, ops.CreateProc) and error == errno.EPERM:
-        return Words(*covered_proc_words(_covered()))
+        return Words(*covered_proc_words(surroundings.covered()))
     if isinstance(op, ops.RestrictSelf) and error == errno.E2BIG:
         return Words(
             "no further Landlock rules: the kernel takes 16 layers of them, and sbx runs under 16",
@@ -338,6 +333,21 @@ def _call(failure: Failure) -> Words | None:
             f"the working directory of the call: {os.strerror(error)}",
             "grant it with filesystem.read, or choose another cwd",
         )
+    return None
+
+
+def _layer(op: ops.MountOverlay) -> Words | None:
+    """The first directory of an overlay's that isn't there, as it is now."""
+    for path in (*op.lower, *filter(None, (op.upper, op.work))):
+        if not os.path.isdir(path):
+            what = "is not a directory" if os.path.lexists(path) else "does not exist"
+            layer = path in op.lower
+            return Words(
+                f"'{path}' {what}",
+                "create it, or take it out of the profile"
+                if layer
+                else f"make two empty directories: mkdir -p {op.upper} {op.work}",
+            )
     return None
 
 

@@ -57,7 +57,7 @@ def test_bytes_that_are_no_text_may_stand_in_all_but_a_profiles_values(sandbox: 
             assert (done.returncode, done.stdout, done.stderr) == (0, f"{NOT_UTF8}\n", "")
     done = run(sandbox, f"{directory}/app.toml", NOT_UTF8)
     assert done.returncode == 127
-    assert "there is no command 'odd-\\xff\\xe9' in the sandbox" in done.stderr
+    assert "there is no command 'odd-\\udcff\\udce9' in the sandbox" in done.stderr
 
 
 def test_bytes_that_are_no_text_in_a_profiles_values_are_told(sandbox: Sandbox) -> None:

@@ -98,6 +98,7 @@ def test_names_that_are_no_text_are_shown_as_escapes(
         "sbx: error: \\udcfe.toml:3: filesystem.read[0]: holds bytes that aren't UTF-8",
         "  3 | read = ['${cwd}/x']",
         "    |         ^^^^^^^^^^",
+        "hint: what a profile names is text: rename it, or bind it to another name",
     ]
     assert main(["check", "--json", path]) == EXIT_SANDBOX
     assert json.loads(capsys.readouterr().out)["problems"][0]["file"] == "\\udcfe.toml"
