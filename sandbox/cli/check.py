@@ -29,8 +29,19 @@ def command(files: tuple[str, ...], *, as_json: bool) -> int:
         output.report_problems(problems)
         for file, none in found.items():
             if not none:
+                _warn_of_planting(file)
                 output.say(f"{output.printable(file)}: {output.paint('ok', 'good', sys.stdout)}")
     return EXIT_SANDBOX if problems else 0
+
+
+def _warn_of_planting(file: str) -> None:
+    """Sound, and dangerous: what a later launch would run."""
+    from sandbox.plan.planting import planting
+    from sandbox.profile import load
+
+    resolved = load(file, cwd=working_directory(), environ=os.environ)
+    for problem in planting(resolved, os.environ, os.geteuid()):
+        output.warn(f"{problem.text()}; {problem.hint}")
 
 
 def check(file: str) -> tuple[Problem, ...]:

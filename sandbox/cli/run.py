@@ -65,6 +65,7 @@ def command(
     from sandbox.host import probe
     from sandbox.plan import codec
     from sandbox.plan.compile import compile as compile_plan
+    from sandbox.plan.planting import planting
     from sandbox.plan.record import SetStamp
     from sandbox.profile.load import load
 
@@ -87,6 +88,8 @@ def command(
     stamps = (SetStamp(name=name, value=value) for name, value in sets.items())
     plan = msgspec.structs.replace(plan, stamps=(*plan.stamps, *stamps))
     data = codec.encode(plan)
+    for problem in planting(resolved, environ, os.geteuid()):
+        output.warn(f"{problem.text()}; {problem.hint}")
     if not variables:
         _keep(plan, profile, cwd, environ, started_ns)
     streams = _terminal(plan)

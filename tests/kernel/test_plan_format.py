@@ -5,6 +5,7 @@ import random
 import struct
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -125,3 +126,12 @@ def test_a_plan_can_only_come_from_a_file(as_user: Sandbox) -> None:
         done = as_user.program([as_user.launcher, "run", "--plan-fd", odd, "--", "x"])
         assert done.returncode in {2, 125}
         assert done.stderr != ""
+
+
+def test_a_plan_without_steps_is_an_error_in_words(sandbox: Sandbox) -> None:
+    """It would start nothing, and its failure has no step to name."""
+    empty = msgspec.structs.replace(sandbox.plan(""), ops=(), origins=())
+    done = sandbox.run_plan(empty, sandbox.probe, "exit", "7")
+    assert done.returncode == 125
+    assert done.stderr.startswith("sbx: error: the plan is empty or unsound")
+    assert "hint: " in done.stderr
