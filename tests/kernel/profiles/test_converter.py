@@ -73,6 +73,24 @@ def test_a_converter_reads_one_directory_and_reaches_nothing(
     attempts.assert_refused(sandbox, profile, cwd=source, unreadable=[other], unchangeable=shown)
 
 
+def test_the_home_is_no_input(sandbox: Sandbox) -> None:
+    home = sandbox.mkdir("in/home", 0o700)
+    sandbox.mkdir("in/output")
+    sandbox.mkdir("in/home/output")
+    sandbox.write("in/home/key", "private", 0o600)
+    env = {**sandbox.environment, "HOME": home}
+    refused = sandbox.shipped("converter", "true", cwd=home, env=env)
+    assert refused.returncode == 125
+    assert f"'{home}' is denied by filesystem.deny" in refused.stderr
+    look = ("cat", f"{home}/key")
+    assert sandbox.program(look, env=env).stdout == "private"
+    covered = sandbox.shipped("converter", *look, cwd=os.path.dirname(home), env=env)
+    assert "Permission denied" in covered.stderr
+    without = {"PATH": sandbox.environment["PATH"], "XDG_CACHE_HOME": home}
+    done = sandbox.shipped("converter", "true", cwd=os.path.dirname(home), env=without)
+    assert done.returncode == 0, done
+
+
 def test_without_its_directories_a_converter_says_which_one_is_missing(sandbox: Sandbox) -> None:
     source = sandbox.mkdir("in")
     done = sandbox.shipped("converter", "true", cwd=source)
