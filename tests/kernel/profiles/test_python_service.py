@@ -1,6 +1,5 @@
 """python-service with a project's gunicorn and uvicorn, and what the project may not do."""
 
-import glob
 import json
 import os
 import shutil
@@ -35,7 +34,7 @@ ENTRY = """\
 #!{python}
 import importlib.util, sys
 
-spec = importlib.util.spec_from_file_location("_json", "{native}")
+spec = importlib.util.spec_from_file_location("_zoneinfo", "{native}")
 importlib.util.module_from_spec(spec)
 assert sys.prefix == "{prefix}", sys.prefix
 from gunicorn.app.wsgiapp import run
@@ -113,9 +112,9 @@ def test_a_virtual_environment_and_a_socket_file(sandbox: Sandbox) -> None:
         ["/usr/bin/python3", "-m", "venv", "--without-pip", "--system-site-packages", prefix]
     )
     assert made.returncode == 0, made
-    library = glob.glob("/usr/lib/python3*/lib-dynload/_json.*.so")[-1]
-    native = f"{prefix}/_json.so"
-    shutil.copy(library, native)
+    find = ["/usr/bin/python3", "-c", "import _zoneinfo; print(_zoneinfo.__file__)"]
+    native = f"{prefix}/_zoneinfo.so"
+    shutil.copy(sandbox.program(find).stdout.strip(), native)
     os.chmod(native, 0o755)
     entry = ENTRY.format(python=f"{prefix}/bin/python3", native=native, prefix=prefix)
     sandbox.write("app/.venv/bin/gunicorn", entry, 0o755)
