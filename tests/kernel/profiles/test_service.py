@@ -1,5 +1,7 @@
 """The bases of services: what every service shares is refused there already."""
 
+import os
+
 import pytest
 
 from tests.kernel.harness import Sandbox
@@ -13,10 +15,15 @@ def test_what_no_service_may_do_is_refused_in_its_base(sandbox: Sandbox, profile
     assert len(answers) >= 21
 
 
-def test_the_example_runs_a_command(sandbox: Sandbox) -> None:
-    (example,) = examples("service")
-    arguments = services.command(sandbox, example, {"COMMAND": "sh -c 'umask; cat; ulimit -c'"})
-    assert sandbox.program(arguments).stdout == "0027\n0\n"
+def test_the_examples_run_a_command(sandbox: Sandbox) -> None:
+    """The second with the host's network namespace."""
+    words = "sh -c 'umask; cat; ulimit -c; readlink /proc/self/ns/net'"
+    seen = [
+        sandbox.program(services.command(sandbox, example, {"COMMAND": words})).stdout.split()
+        for example in examples("service")
+    ]
+    assert [each[:2] for each in seen] == [["0027", "0"]] * 2
+    assert [each[2] == os.readlink("/proc/self/ns/net") for each in seen] == [False, True]
 
 
 def test_what_a_test_says_is_granted_has_to_go_well(sandbox: Sandbox) -> None:
