@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,8 @@ from sandbox.host import probe
 from sandbox.plan import codec
 from sandbox.plan.compile import compile as compile_plan
 from sandbox.profile.load import load
-from sandbox.profile.names import shipped_names
+from sandbox.profile.names import shipped_names, shipped_path
+from sandbox.profile.resolved import Overrides
 
 FAILURES = {
     "a command that isn't there": (["/no/such"], 127),
@@ -41,9 +43,19 @@ def launcher(tree: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return program
 
 
-def run(launcher: Path, profile: str, command: list[str]) -> subprocess.CompletedProcess[str]:
-    """One launch of a plan that is handed over, as Python does it."""
-    resolved = load(profile, cwd="/", environ={})
+def run(
+    launcher: Path, profile: str, command: list[str], work: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """One launch of a plan that is handed over, as Python does it.
+
+    `work` has a home, and a directory to start in with one for results in it, where that is asked
+    for.
+    """
+    place, home = (work / "place", work / "home") if work else (Path("/"), Path("/root"))
+    with open(shipped_path(profile), "rb") as file:
+        stated = tomllib.load(file).get("vars", {})
+    overrides = Overrides(vars={"directory": str(place)} if "directory" in stated else {})
+    resolved = load(profile, cwd=str(place), environ={"HOME": str(home)}, overrides=overrides)
     data = codec.encode(compile_plan(resolved, probe()))
     fd = os.memfd_create("plan")
     try:
@@ -63,9 +75,13 @@ def run(launcher: Path, profile: str, command: list[str]) -> subprocess.Complete
 
 
 @pytest.mark.parametrize("profile", shipped_names())
-def test_launches_are_clean_under_the_sanitizers(launcher: Path, profile: str) -> None:
+def test_launches_are_clean_under_the_sanitizers(
+    launcher: Path, profile: str, tmp_path: Path
+) -> None:
     """Every shipped profile launches without a word from the sanitizers."""
-    done = run(launcher, profile, ["/bin/sh", "-c", "echo inside; exit 3"])
+    (tmp_path / "home").mkdir()
+    (tmp_path / "place/output").mkdir(parents=True)
+    done = run(launcher, profile, ["/bin/sh", "-c", "echo inside; exit 3"], tmp_path)
     assert (done.returncode, done.stdout) == (3, "inside\n"), done.stderr
     assert "Sanitizer" not in done.stderr
 
