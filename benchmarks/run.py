@@ -25,6 +25,7 @@ QUICK: Final = {
     "check": 5,
     "stages": 30,
     "parts": 30,
+    "library": 30,
 }
 
 NAMES: Final = tuple(QUICK)

@@ -1,5 +1,6 @@
 /* PID 1 of the sandbox: reaps whatever is left to it, hands signals on, and ends when the payload does. */
 #include "context.h"
+#include "serve.h"
 #include "sys.h"
 
 #include <string.h>
@@ -9,6 +10,18 @@ static void tell(const struct context *c, uint32_t kind, int status) {
         struct report report = { .kind = kind, .status = status };
         ssize_t n = write(c->status_fd, &report, sizeof report);
         (void) n; /* without a supervisor the death signal is on its way */
+}
+
+/* With what all its children have used: who asked for a served launch waits for no other report. */
+static void tell_end(const struct context *c, int status) {
+        struct rusage usage;
+        if (!c->launch->served || getrusage(RUSAGE_CHILDREN, &usage) < 0) {
+                tell(c, REPORT_ENDED, status);
+                return;
+        }
+        struct serve_end end = end_of(REPORT_ENDED, status, &usage);
+        ssize_t n = write(c->status_fd, &end, sizeof end);
+        (void) n;
 }
 
 static void close_others(int keep) {
@@ -22,7 +35,7 @@ static void reap(const struct context *c, pid_t payload) {
         pid_t pid;
         while ((pid = waitpid(-1, &status, WNOHANG | __WALL)) > 0)
                 if (pid == payload) {
-                        tell(c, REPORT_ENDED, status);
+                        tell_end(c, status);
                         _exit(WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
                 }
 }

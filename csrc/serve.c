@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -201,18 +200,8 @@ static void serve_request(struct server *s) {
 
 /* ---- Ends ---- */
 
-static uint64_t microseconds(struct timeval t) {
-        return (uint64_t) t.tv_sec * 1000000u + (uint64_t) t.tv_usec;
-}
-
 static void report_end(struct server *s, pid_t pid, int status, const struct rusage *usage) {
-        struct serve_end end = {
-                .kind = REPORT_REAPED,
-                .status = status,
-                .user_us = microseconds(usage->ru_utime),
-                .system_us = microseconds(usage->ru_stime),
-                .max_rss_kib = (uint64_t) usage->ru_maxrss,
-        };
+        struct serve_end end = end_of(REPORT_REAPED, status, usage);
         for (uint32_t i = 0; i < s->count; i++)
                 if (s->pids[i] == pid) {
                         send(s->channels[i], &end, sizeof end, MSG_NOSIGNAL | MSG_DONTWAIT);

@@ -5,6 +5,7 @@
  * variables and descriptors) to the sandbox itself, and the reports of the sandbox and of the server back. */
 #pragma once
 #include <stdint.h>
+#include <sys/resource.h>
 
 #define SERVE_VERSION 1u
 
@@ -35,13 +36,23 @@ struct serve_call {
         uint32_t in_file;
 };
 
-/* The server's last report of a sandbox. */
+/* The sandbox's own last report, and the server's. */
 struct serve_end {
-        uint32_t kind; /* REPORT_REAPED */
+        uint32_t kind; /* REPORT_ENDED, REPORT_REAPED */
         int32_t status;
         uint64_t user_us, system_us; /* processor time of all of its processes */
         uint64_t max_rss_kib;        /* of the largest one */
 };
+
+static inline struct serve_end end_of(uint32_t kind, int status, const struct rusage *usage) {
+        return (struct serve_end) {
+                .kind = kind,
+                .status = status,
+                .user_us = (uint64_t) usage->ru_utime.tv_sec * 1000000u + (uint64_t) usage->ru_utime.tv_usec,
+                .system_us = (uint64_t) usage->ru_stime.tv_sec * 1000000u + (uint64_t) usage->ru_stime.tv_usec,
+                .max_rss_kib = (uint64_t) usage->ru_maxrss,
+        };
+}
 
 /* Starts sandboxes until the program ends, which made the control socket and this process. */
 int serve(int control);

@@ -46,10 +46,16 @@ class _Reports:
             self._changed()
         if self._watch.over:
             self.stop()
+        elif self._watch.fileno() != self._fd:
+            self._loop.remove_reader(self._fd)
+            self._fd = self._watch.fileno()
+            self._loop.add_reader(self._fd, self._read)
 
     def stop(self) -> None:
         """Waits for no more of them."""
-        self._loop.remove_reader(self._fd)
+        if self._fd >= 0:
+            self._loop.remove_reader(self._fd)
+            self._fd = -1
         if not self.over.done():
             self.over.set_result(None)
 
@@ -269,6 +275,7 @@ class AsyncProcess:
         """
         await asyncio.shield(self._reports.over)
         if self._result is None:
+            self._watch.release()
             self._result = self._compiled.result(self._watch, self.command, None, None, b"", b"")
         return self._result
 

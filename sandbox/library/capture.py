@@ -104,7 +104,8 @@ def carry(
     deadline = None if timeout is None else watch.begun + timeout
     killed_for: Cause | None = None
     poll = select.poll()
-    poll.register(watch.fileno(), select.POLLIN)
+    waits_for = watch.fileno()
+    poll.register(waits_for, select.POLLIN)
     numbers = {fd: number for number, fd in pump.ends.items()}
     for fd, number in numbers.items():
         poll.register(fd, select.POLLIN if number else select.POLLOUT)
@@ -121,6 +122,10 @@ def carry(
         for fd, _ in poll.poll(None if until is None else (until - now) * 1000 + 1):
             if fd not in numbers:
                 watch.read()
+                if watch.fileno() != waits_for:
+                    poll.unregister(waits_for)
+                    waits_for = watch.fileno()
+                    poll.register(waits_for, select.POLLIN)
             elif numbers[fd] in pump.ends:
                 pump.serve(numbers[fd])
         if pump.exceeded and killed_for is None:

@@ -54,7 +54,7 @@ class Process(Generic[Output]):
 
     @property
     def pidfd(self) -> int:
-        """A descriptor of the first process (pidfd_open(2)); -1 once the sandbox is over."""
+        """A descriptor of the first process (pidfd_open(2)); -1 once there is a result."""
         return self._watch.pidfd
 
     def poll(self) -> Result[Output] | None:
@@ -109,6 +109,7 @@ class Process(Generic[Output]):
         stderr: bytes = b"",
     ) -> Result[Output]:
         if self._result is None:
+            self._watch.release()
             self._result = self._compiled.result(
                 self._watch,
                 self.command,

@@ -44,8 +44,12 @@ class Watch:
         self._owner = os.getpid()
 
     def fileno(self) -> int:
-        """Readable when there is something for `read`."""
-        return self.channel.fileno()
+        """Readable when there is something for `read`; another one once the program has ended."""
+        return self.pidfd if self._ends() else self.channel.fileno()
+
+    def _ends(self) -> bool:
+        """Whether only the end of the first process is left to wait for."""
+        return self.has_init and self.status is not None and self.pidfd >= 0
 
     def call(self, call: Call) -> None:
         """Hands over what is to run."""
@@ -58,12 +62,19 @@ class Watch:
         """Takes in every report that is there. Raises SandboxError in a fork of the owner."""
         if not self.over and not self._is_ours():
             raise SandboxError("this sandbox belongs to the process that started it")
-        while not self.over:
+        while not self.over and not self._ends():
             try:
                 report = self.channel.receive()
             except BlockingIOError:
                 return
             self._take(report)
+        if not self.over and self._has_ended():
+            self._finish(None)
+
+    def _has_ended(self) -> bool:
+        poll = select.poll()
+        poll.register(self.pidfd, select.POLLIN)
+        return bool(poll.poll(0))
 
     def _take(self, report: server.Report | None) -> None:
         if isinstance(report, Launched):
@@ -77,12 +88,12 @@ class Watch:
             self.failure = report
         elif isinstance(report, Ended):
             self.started = True
-            self.status = report.status
+            self.status, self.usage = report
         else:
             self._finish(report)
 
     def _finish(self, report: Reaped | None) -> None:
-        """Nothing comes any more: the sandbox was reaped, or its server has ended."""
+        """Nothing comes any more: the first process has ended, or was reaped, or the server has."""
         self.over = True
         self.ended = time.monotonic()
         if isinstance(report, Reaped):
@@ -93,9 +104,6 @@ class Watch:
                 self.status = report.status
         if not self.started and self.failure is None and not self._killed:
             self.failure = ENDED_EARLY
-        if self.pidfd >= 0:
-            os.close(self.pidfd)
-            self.pidfd = -1
 
     @property
     def lost(self) -> bool:
@@ -112,12 +120,12 @@ class Watch:
         if self._is_reached(ready=ready):
             return True
         deadline = None if seconds is None else time.monotonic() + seconds
-        poll = select.poll()
-        poll.register(self.channel.fileno(), select.POLLIN)
         while not self._is_reached(ready=ready):
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
                 return False
+            poll = select.poll()
+            poll.register(self.fileno(), select.POLLIN)
             poll.poll(None if left is None else left * 1000 + 1)
             self.read()
         return True

@@ -68,6 +68,7 @@ class Ended(NamedTuple):
     """The program has ended, with this status of wait(2); others of its sandbox may still die."""
 
     status: int
+    usage: Usage
 
 
 class Reaped(NamedTuple):
@@ -162,16 +163,17 @@ class Channel:
         if not data:
             return None
         (kind,) = struct.unpack_from("=I", data)
-        if kind == REAPED:
+        if kind in (ENDED, REAPED):
             _, status, user, system, rss = _END.unpack(data)
-            return Reaped(status, Usage(user / 1e6, system / 1e6, rss << 10))
+            usage = Usage(user / 1e6, system / 1e6, rss << 10)
+            return Ended(status, usage) if kind == ENDED else Reaped(status, usage)
         kind, status, *failure = _REPORT.unpack(data)
         if kind == LAUNCHED:
             (pidfd,) = struct.unpack("=i", control[0][2]) if control else (-1,)
             return Launched(status, pidfd)
         if kind == FAILED:
             return Failure(*failure)
-        return Ended(status) if kind == ENDED else Event(kind)
+        return Event(kind)
 
     def hang_up(self) -> None:
         """Has the server kill the sandbox; no report comes any more."""
