@@ -117,8 +117,8 @@ class Compiled:
         """Raises SetupError with the reason if the program of this sandbox can't be started."""
         if watch.lost:
             raise LostError(
-                "the process that starts this program's sandboxes was killed",
-                hint="the kernel's log tells whether memory ran out: dmesg",
+                "the process that starts this program's sandboxes was killed, or can take no more",
+                hint="'dmesg' tells whether memory ran out; 'ulimit -n' limits how many there can be",
             )
         if watch.failure is not None:
             raise located_error(self.plan, watch.failure, command[0], self.profile.resolved)

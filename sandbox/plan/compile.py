@@ -3,6 +3,7 @@
 Pure: it reads its two arguments and nothing of the machine, so the same input gives the same plan.
 """
 
+import functools
 import re
 from collections.abc import Iterator
 from typing import Final
@@ -244,7 +245,7 @@ def _filter(inputs: Inputs, policy: seccomp.SeccompPolicy) -> Iterator[Step]:
         )
     refused = seccomp.launch_problems(policy, host.machine)
     try:
-        program = seccomp.compile_filter(policy, host.machine)
+        program = _program(policy, host.machine)
     except ProfileError as error:
         refused = error.problems
     if refused:
@@ -252,6 +253,12 @@ def _filter(inputs: Inputs, policy: seccomp.SeccompPolicy) -> Iterator[Step]:
         return
     flags = seccomp.filter_flags(policy) if "log" in host.seccomp_actions else 0
     yield Step(InstallFilter(program=program, flags=flags), ("seccomp",))
+
+
+@functools.lru_cache(maxsize=32)
+def _program(policy: seccomp.SeccompPolicy, machine: str) -> bytes:
+    """Most of a compilation; the profiles of one program tend to have the same rules."""
+    return seccomp.compile_filter(policy, machine)
 
 
 _KEY_PART: Final = re.compile(r"([\w-]+)|\[(\d+)\]")

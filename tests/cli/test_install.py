@@ -195,6 +195,12 @@ def test_the_installed_sbx_finds_its_python(installed: Installed, program: str) 
     )
 
 
+def test_the_library_finds_its_server(installed: Installed) -> None:
+    """A program that uses sbx from its environment, with no PATH, runs a sandbox."""
+    ask = "from sandbox import Sandbox; print(Sandbox('minimal').run(['echo', 'in'], text=True).stdout)"
+    assert succeed(installed.program("python"), "-I", "-c", ask, cwd="/", env={}) == "in\n\n"
+
+
 def test_sbx_works_through_a_symbolic_link(installed: Installed, tmp_path: Path) -> None:
     """As pipx installs programs: a link from a directory in PATH into the environment."""
     link = os.path.join(tmp_path, "sbx")

@@ -86,6 +86,39 @@ def test_launches_are_clean_under_the_sanitizers(
     assert "Sanitizer" not in done.stderr
 
 
+SERVED = """
+import os, sys
+from sandbox import Pool, Sandbox, SetupError
+from sandbox.process import server
+server.launcher = lambda: sys.argv[1]
+box = Sandbox("minimal")
+ended = [box.run(["sh", "-c", "exit 3"], descriptors={n: 0 for n in range(3, 20)}).exit_code]
+ended.append(len(box.run(["echo", "x" * 100_000]).stdout))
+with Pool(box, size=3) as pool:
+    ended += [pool.run(["true"], cwd="/usr").exit_code for _ in range(10)]
+try:
+    box.run(["nope"])
+except SetupError as error:
+    ended.append(error.exit_code)
+first = server.current()
+box.run(["true"])
+print(ended, server.current() is first)
+"""
+
+
+def test_the_server_of_the_library_is_clean_under_the_sanitizers(launcher: Path) -> None:
+    """A fault would end it, and another one would be there at the end."""
+    done = subprocess.run(
+        [sys.executable, "-c", SERVED, str(launcher)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stderr == ""
+    assert done.stdout == f"{[3, 100_001, *[0] * 10, 127]} True\n"
+
+
 @pytest.mark.parametrize("what", FAILURES)
 def test_failures_are_clean_under_the_sanitizers(launcher: Path, what: str) -> None:
     """A launch that fails, or a payload that is killed, ends as without the sanitizers."""
