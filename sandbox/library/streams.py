@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Mapping
 from typing import Final, Protocol, TypeAlias
 
-from sandbox.process.server import WITNESS
+from sandbox.process.server import WITNESS, above_standard
 
 PIPE: Final = subprocess.PIPE
 """A pipe to the program, as in subprocess."""
@@ -66,7 +66,7 @@ class Streams:
 
     def add_witness(self) -> None:
         """A pipe whose end tells that the program has been executed, or can't be."""
-        self.witness, theirs = os.pipe2(os.O_CLOEXEC)
+        self.witness, theirs = map(above_standard, os.pipe2(os.O_CLOEXEC))
         self._opened.append(theirs)
         self.pairs.append((WITNESS, theirs))
 
@@ -79,7 +79,7 @@ class Streams:
         self.pairs.append((number, fd))
 
     def _pipe(self, number: int) -> None:
-        reader, writer = os.pipe2(os.O_CLOEXEC)
+        reader, writer = map(above_standard, os.pipe2(os.O_CLOEXEC))
         ours, theirs = (writer, reader) if number == 0 else (reader, writer)
         self.ends[number] = ours
         self._opened.append(theirs)
@@ -87,7 +87,7 @@ class Streams:
 
     def _null(self, number: int) -> None:
         # One of its own for each: flags of an open file are shared by all who have it.
-        fd = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        fd = above_standard(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC))
         self._opened.append(fd)
         self.pairs.append((number, fd))
 

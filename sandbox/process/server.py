@@ -170,7 +170,7 @@ class Channel:
         kind, status, *failure = _REPORT.unpack(data)
         if kind == LAUNCHED:
             (pidfd,) = struct.unpack("=i", control[0][2]) if control else (-1,)
-            return Launched(status, pidfd)
+            return Launched(status, above_standard(pidfd) if control else -1)
         if kind == FAILED:
             return Failure(*failure)
         return Event(kind)
@@ -190,11 +190,33 @@ def _write_all(file: int, data: bytes) -> None:
         view = view[os.write(file, view) :]
 
 
+def above_standard(fd: int) -> int:
+    """The same descriptor with a number that is no standard stream's.
+
+    Where this process has one of those closed, something of sbx's would get its number, and be
+    passed on as this process's own standard stream.
+    """
+    if fd > 2:
+        return fd
+    try:
+        return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
+    finally:
+        os.close(fd)
+
+
+def _pair() -> tuple[socket.socket, socket.socket]:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    return (
+        ours if ours.fileno() > 2 else socket.socket(fileno=above_standard(ours.detach())),
+        theirs if theirs.fileno() > 2 else socket.socket(fileno=above_standard(theirs.detach())),
+    )
+
+
 class Server:
     """The native process that starts sandboxes for this one; it ends when this one does."""
 
     def __init__(self, launcher: str) -> None:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours, theirs = _pair()
         self.user = os.geteuid()
         self._socket = ours
         self._plans: set[int] = set()
@@ -217,7 +239,7 @@ class Server:
         if number not in self._plans:
             self._keep(number, plan)
         flags = 0 if wait else socket.MSG_DONTWAIT
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours, theirs = _pair()
         try:
             with theirs:
                 self._send(START, number, theirs.fileno(), flags)

@@ -11,6 +11,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -313,6 +314,37 @@ def test_the_server_holds_nothing_of_this_process(box: Sandbox) -> None:
     finally:
         os.close(reader)
         os.close(writer)
+
+
+@pytest.mark.parametrize("closed", ((0,), (1,), (2,), (0, 1, 2)))
+def test_nothing_of_ours_is_taken_for_a_standard_stream(
+    tmp_path: Path, closed: tuple[int, ...]
+) -> None:
+    """Where the program has closed one, a program in a sandbox gets /dev/null as this one."""
+    script = f"""
+        import os
+        from sandbox import DEVNULL, PIPE, Sandbox
+        for fd in {closed}:
+            os.close(fd)
+        box = Sandbox("minimal")
+        for stream in (None, PIPE):
+            streams = {{"stdin": None, "stdout": stream, "stderr": stream}}
+            with open({str(tmp_path / "links")!r}, "a") as links:
+                command = ["sh", "-c", "for n in 0 1 2; do readlink /proc/$$/fd/$n >&9; done"]
+                assert box.run(command, descriptors={{9: links}}, **streams).ok
+                process = box.start(command, descriptors={{9: links}}, **streams)
+                assert process.communicate().ok
+        """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    links = (tmp_path / "links").read_text().split()
+    assert len(links) == 12
+    assert not [link for link in links if link.startswith(("socket:", "anon_inode:"))]
 
 
 def test_importing_the_package_imports_nothing_else() -> None:
