@@ -264,7 +264,9 @@ int serve(int control) {
                 return 125;
         if (write(control, &(struct serve_request) { .version = SERVE_VERSION }, sizeof(struct serve_request)) < 0)
                 return 125;
-        while (make_room(&s) >= 0) {
+        for (;;) {
+                if (make_room(&s) < 0)
+                        exit(125);
                 s.watched[0] = (struct pollfd) { .fd = s.control, .events = POLLIN };
                 s.watched[1] = (struct pollfd) { .fd = s.parent, .events = POLLIN };
                 s.watched[2] = (struct pollfd) { .fd = s.signals, .events = POLLIN };
@@ -272,16 +274,15 @@ int serve(int control) {
                         s.watched[OWN_DESCRIPTORS + i] = (struct pollfd) { .fd = s.channels[i] };
                 if (poll(s.watched, OWN_DESCRIPTORS + s.count, -1) < 0) {
                         if (errno != EINTR)
-                                return 125;
+                                exit(125);
                         continue;
                 }
                 if (s.watched[1].revents != 0)
-                        return 0;
+                        exit(0);
                 kill_abandoned(&s);
                 if (s.watched[2].revents != 0)
                         reap_all(&s);
                 if (s.watched[0].revents != 0)
                         serve_request(&s);
         }
-        return 125;
 }

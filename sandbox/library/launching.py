@@ -46,6 +46,7 @@ class Compiled:
         ops = self.plan.ops
         self.has_init: Final = any(isinstance(op, StartInit) for op in ops)
         self._declared: Final = frozenset(op.number for op in ops if isinstance(op, KeepDescriptor))
+        self._user = os.geteuid()
         self._environment = next(op for op in ops if isinstance(op, SetEnvironment))
         self._check()
         weakref.finalize(self, server.forget, self.number)
@@ -66,6 +67,11 @@ class Compiled:
 
         Raises BlockingIOError instead of waiting for a server that has too many requests.
         """
+        if self._user != os.geteuid():
+            raise SandboxError(
+                "this sandbox was made ready for another user",
+                hint="make it after the program has changed its user",
+            )
         channel = server.start(self.number, self.data, wait=wait)
         return Watch(channel, has_init=self.has_init)
 

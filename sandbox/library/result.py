@@ -33,7 +33,8 @@ class Result(Generic[Output]):
 
     `exit_code` is None unless it exited, `signal` None unless one ended it. `stdout` and `stderr`
     are empty where they weren't captured. `duration` are the seconds from the call until nothing
-    of the sandbox was left; `usage` sums up its processes, None if the kernel's account was lost.
+    of the sandbox was left; `usage` sums up its processes but for those that it left behind, None
+    if the account was lost.
     """
 
     command: tuple[str, ...]

@@ -14,6 +14,7 @@ import signal
 import socket
 import struct
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
@@ -272,7 +273,10 @@ class Server:
         """Ends the server, and with it its sandboxes."""
         self._socket.close()
         with contextlib.suppress(ChildProcessError):
-            os.waitpid(self.pid, 0)
+            for _ in range(100):
+                if os.waitpid(self.pid, os.WNOHANG)[0]:
+                    return
+                time.sleep(0.001)  # a fork may hold the socket: then it ends with this process
 
     def abandon(self) -> None:
         """Lets go of it: a fork, whose parent it serves, or at the program's end."""

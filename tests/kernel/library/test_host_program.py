@@ -379,3 +379,19 @@ def test_no_sandbox_of_another_one_is_in_reach(box: Sandbox) -> None:
     with box.start(SLEEP), box.start(SLEEP):
         assert len(sandboxes()) == 2
         assert all(len(children(pid)) == 1 for pid in sandboxes())
+
+
+def test_a_sandbox_is_for_the_user_that_made_it() -> None:
+    if os.geteuid() != 0:
+        pytest.skip(NOT_ROOT)
+    script = """
+        from sandbox import SandboxError
+        os.setresuid(61234, 61234, 61234)
+        try:
+            box.run(["true"])
+        except SandboxError as error:
+            print(error.message)
+        """
+    with host(script) as program:
+        output, _ = program.communicate()
+    assert "this sandbox was made ready for another user" in output
