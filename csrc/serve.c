@@ -14,6 +14,7 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <time.h>
 
 struct kept_plan {
         uint64_t number;
@@ -22,33 +23,40 @@ struct kept_plan {
         struct plan plan;
 };
 
+struct sandbox {
+        pid_t pid;     /* of its first process; 0: it isn't started yet */
+        int channel;
+        int killed;    /* the program has let go of it */
+        uint64_t plan; /* until it is started: of which plan, and when */
+        int64_t due_ms;
+};
+
 struct server {
         int control, parent, signals;
         uid_t uid;
         struct kept_plan *plans;
         size_t plan_count;
-        /* The sandboxes that live, side by side: first process, channel.  The server's own descriptors stand behind the
-         * channels, so that one list tells a sandbox what to close. */
-        pid_t *pids;
-        int *channels; /* -1: the program has let go of it, and the sandbox was killed */
+        struct sandbox *sandboxes;
+        int *private_fds; /* what a new sandbox is to close: all channels, and the server's own */
         struct pollfd *watched;
         uint32_t count, room;
 };
 
 #define OWN_DESCRIPTORS 3
+#define LATER_MS 4
 
 static int make_room(struct server *s) {
         if (s->count < s->room)
                 return 0;
         uint32_t room = s->room == 0 ? 16 : s->room * 2;
-        pid_t *pids = realloc(s->pids, room * sizeof *pids);
-        if (pids == NULL)
+        struct sandbox *sandboxes = realloc(s->sandboxes, room * sizeof *sandboxes);
+        if (sandboxes == NULL)
                 return -ENOMEM;
-        s->pids = pids;
-        int *channels = realloc(s->channels, (room + OWN_DESCRIPTORS + 1) * sizeof *channels);
-        if (channels == NULL)
+        s->sandboxes = sandboxes;
+        int *private_fds = realloc(s->private_fds, (room + OWN_DESCRIPTORS) * sizeof *private_fds);
+        if (private_fds == NULL)
                 return -ENOMEM;
-        s->channels = channels;
+        s->private_fds = private_fds;
         struct pollfd *watched = realloc(s->watched, (room + OWN_DESCRIPTORS) * sizeof *watched);
         if (watched == NULL)
                 return -ENOMEM;
@@ -121,33 +129,85 @@ static void report_launch(int channel, pid_t pid) {
                 kill(pid, SIGKILL); /* whoever asked for it has gone */
 }
 
-static void start_sandbox(struct server *s, uint64_t number, int channel) {
+static uint32_t list_private_fds(struct server *s) {
+        int own[OWN_DESCRIPTORS] = { s->control, s->parent, s->signals };
+        uint32_t n = 0;
+        for (; n < OWN_DESCRIPTORS; n++)
+                s->private_fds[n] = own[n];
+        for (uint32_t i = 0; i < s->count; i++)
+                s->private_fds[n++] = s->sandboxes[i].channel;
+        return n;
+}
+
+static void remove_sandbox(struct server *s, uint32_t index) {
+        close_fd(&s->sandboxes[index].channel);
+        s->sandboxes[index] = s->sandboxes[--s->count];
+}
+
+/* Its channel is among those that it closes: what it keeps is a copy. */
+static void start_sandbox(struct server *s, uint32_t index) {
+        struct sandbox *sandbox = &s->sandboxes[index];
         struct sbx_failure failure = { .stage = STAGE_PREPARE, .error = EBADMSG };
         struct sbx_child child;
-        struct kept_plan *kept = find_plan(s, number);
+        struct kept_plan *kept = find_plan(s, sandbox->plan);
         if (kept == NULL) {
-                report_failure(channel, &failure);
-                close(channel);
+                report_failure(sandbox->channel, &failure);
+                remove_sandbox(s, index);
                 return;
         }
-        int own[OWN_DESCRIPTORS + 1] = { s->control, s->parent, s->signals, channel };
-        memcpy(s->channels + s->count, own, sizeof own);
         struct sbx_launch launch = {
                 .plan = &kept->plan,
                 .served = 1,
-                .channel = channel,
-                .private_fds = s->channels,
-                .private_count = s->count + OWN_DESCRIPTORS + 1,
+                .channel = sandbox->channel,
+                .private_fds = s->private_fds,
+                .private_count = list_private_fds(s),
         };
         if (sbx_start(&launch, &child, &failure) < 0) {
-                report_failure(channel, &failure);
+                report_failure(sandbox->channel, &failure);
+                remove_sandbox(s, index);
+                return;
+        }
+        report_launch(sandbox->channel, child.pid);
+        sbx_release(&child);
+        sandbox->pid = child.pid;
+}
+
+static int64_t now_ms(void) {
+        struct timespec now;
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        return now.tv_sec * 1000ll + now.tv_nsec / 1000000;
+}
+
+static void add_sandbox(struct server *s, uint64_t plan, int channel, int later) {
+        if (make_room(s) < 0) {
                 close(channel);
                 return;
         }
-        report_launch(channel, child.pid);
-        sbx_release(&child);
-        s->pids[s->count] = child.pid;
-        s->channels[s->count++] = channel;
+        int64_t due = later ? now_ms() + LATER_MS : 0;
+        s->sandboxes[s->count++] = (struct sandbox) { .channel = channel, .plan = plan, .due_ms = due };
+        if (!later)
+                start_sandbox(s, s->count - 1);
+}
+
+/* How long the next one that is to be started later can wait; -1: there is none. */
+static int until_due(const struct server *s) {
+        int64_t now = 0, least = -1;
+        for (uint32_t i = 0; i < s->count; i++)
+                if (s->sandboxes[i].pid == 0) {
+                        now = now != 0 ? now : now_ms();
+                        int64_t left = s->sandboxes[i].due_ms > now ? s->sandboxes[i].due_ms - now : 0;
+                        least = least < 0 || left < least ? left : least;
+                }
+        return (int) least;
+}
+
+/* One at a time: requests and ends come first. */
+static void start_one_that_is_due(struct server *s) {
+        for (uint32_t i = 0; i < s->count; i++)
+                if (s->sandboxes[i].pid == 0 && s->sandboxes[i].due_ms <= now_ms()) {
+                        start_sandbox(s, i);
+                        return;
+                }
 }
 
 struct message {
@@ -189,8 +249,8 @@ static void serve_request(struct server *s) {
                 exit(0);
         if (n != sizeof message.request || !message.trusted || message.request.version != SERVE_VERSION)
                 close_fd(&message.fd);
-        else if (message.request.kind == SERVE_START && message.fd >= 0)
-                start_sandbox(s, message.request.plan, take_fd(&message.fd));
+        else if ((message.request.kind == SERVE_START || message.request.kind == SERVE_START_LATER) && message.fd >= 0)
+                add_sandbox(s, message.request.plan, take_fd(&message.fd), message.request.kind == SERVE_START_LATER);
         else if (message.request.kind == SERVE_KEEP)
                 keep_plan(s, message.request.plan, message.fd);
         else if (message.request.kind == SERVE_FORGET)
@@ -203,12 +263,9 @@ static void serve_request(struct server *s) {
 static void report_end(struct server *s, pid_t pid, int status, const struct rusage *usage) {
         struct serve_end end = end_of(REPORT_REAPED, status, usage);
         for (uint32_t i = 0; i < s->count; i++)
-                if (s->pids[i] == pid) {
-                        send(s->channels[i], &end, sizeof end, MSG_NOSIGNAL | MSG_DONTWAIT);
-                        close_fd(&s->channels[i]);
-                        s->count--;
-                        s->pids[i] = s->pids[s->count];
-                        s->channels[i] = s->channels[s->count];
+                if (s->sandboxes[i].pid == pid) {
+                        send(s->sandboxes[i].channel, &end, sizeof end, MSG_NOSIGNAL | MSG_DONTWAIT);
+                        remove_sandbox(s, i);
                         return;
                 }
 }
@@ -224,12 +281,16 @@ static void reap_all(struct server *s) {
                 report_end(s, pid, status, &usage);
 }
 
-/* Whom nobody can wait for or end any more is ended here. */
+/* Whom the program asks to be ended by shutting its channel, or can't end any more, is ended here. */
 static void kill_abandoned(struct server *s) {
-        for (uint32_t i = 0; i < s->count; i++)
-                if (s->watched[OWN_DESCRIPTORS + i].revents & (POLLHUP | POLLERR)) {
-                        kill(s->pids[i], SIGKILL);
-                        close_fd(&s->channels[i]);
+        for (uint32_t i = s->count; i-- > 0;) /* removing one puts the last, which was looked at, in its place */
+                if (s->watched[OWN_DESCRIPTORS + i].revents == 0)
+                        continue;
+                else if (s->sandboxes[i].pid == 0)
+                        remove_sandbox(s, i);
+                else {
+                        kill(s->sandboxes[i].pid, SIGKILL);
+                        s->sandboxes[i].killed = 1;
                 }
 }
 
@@ -271,8 +332,8 @@ int serve(int control) {
                 s.watched[1] = (struct pollfd) { .fd = s.parent, .events = POLLIN };
                 s.watched[2] = (struct pollfd) { .fd = s.signals, .events = POLLIN };
                 for (uint32_t i = 0; i < s.count; i++)
-                        s.watched[OWN_DESCRIPTORS + i] = (struct pollfd) { .fd = s.channels[i] };
-                if (poll(s.watched, OWN_DESCRIPTORS + s.count, -1) < 0) {
+                        s.watched[OWN_DESCRIPTORS + i] = (struct pollfd) { .fd = s.sandboxes[i].killed ? -1 : s.sandboxes[i].channel, .events = POLLRDHUP };
+                if (poll(s.watched, OWN_DESCRIPTORS + s.count, until_due(&s)) < 0) {
                         if (errno != EINTR)
                                 exit(125);
                         continue;
@@ -284,5 +345,7 @@ int serve(int control) {
                         reap_all(&s);
                 if (s.watched[0].revents != 0)
                         serve_request(&s);
+                else
+                        start_one_that_is_due(&s);
         }
 }

@@ -13,6 +13,7 @@ enum serve_kind {
         SERVE_KEEP = 1,   /* with a descriptor: the plan's bytes */
         SERVE_START = 2,  /* with a descriptor: the channel */
         SERVE_FORGET = 3,
+        SERVE_START_LATER = 4, /* as START, once what is being done now has had time to end */
 };
 
 struct serve_request {

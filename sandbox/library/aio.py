@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from sandbox.library.calls import finished
-from sandbox.library.capture import SHORT_S, Pump
+from sandbox.library.capture import Pump
 from sandbox.library.launching import Compiled, LostError, Word
 from sandbox.library.options import Options
 from sandbox.library.result import Cause, Result
@@ -113,16 +113,16 @@ async def run(
     argv: Sequence[Word],
     options: Options,
     take: Callable[[], Watch] | None = None,
-    lasts: Callable[[], None] | None = None,
+    called: Callable[[], None] | None = None,
 ) -> Result[Any]:
     """A program to its end, in a sandbox of `take` or a new one."""
     command = compiled.words(argv)
     compiled.check(options)
     try:
         watch = take() if take else await launch(compiled)
-        return await _run(compiled, command, options, watch, lasts)
+        return await _run(compiled, command, options, watch, called)
     except LostError:
-        return await _run(compiled, command, options, await launch(compiled), lasts)
+        return await _run(compiled, command, options, await launch(compiled), called)
 
 
 async def _run(
@@ -130,22 +130,21 @@ async def _run(
     command: tuple[str, ...],
     options: Options,
     watch: Watch,
-    lasts: Callable[[], None] | None,
+    called: Callable[[], None] | None,
 ) -> Result[Any]:
     streams = Streams()
     carrier: _Carrier | None = None
     reports: _Reports | None = None
-    timer = lasts and asyncio.get_running_loop().call_later(SHORT_S, lasts)
     try:
         watch.call(compiled.call(command, options, streams))
+        if called is not None:
+            called()
         pump = Pump(streams.take(), options.data, options.max_output)
         carrier = _Carrier(watch, pump, options.timeout)
         reports = _Reports(watch)
         await reports.over
         killed_for = carrier.finish()
     finally:
-        if timer:
-            timer.cancel()
         if reports is not None:
             reports.stop()
         if carrier is not None:

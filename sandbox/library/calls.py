@@ -17,15 +17,15 @@ def run(
     argv: Sequence[Word],
     options: Options,
     launch: Callable[[], Watch],
-    lasts: Callable[[], None] | None = None,
+    called: Callable[[], None] | None = None,
 ) -> Result[Any]:
-    """A program to its end; `lasts` is called if that takes long."""
+    """A program to its end; `called` is called once its sandbox has the call."""
     command = compiled.words(argv)
     compiled.check(options)
     try:
-        return _run(compiled, command, options, launch(), lasts)
+        return _run(compiled, command, options, launch(), called)
     except LostError:
-        return _run(compiled, command, options, compiled.launch(), lasts)
+        return _run(compiled, command, options, compiled.launch(), called)
 
 
 def _run(
@@ -33,15 +33,17 @@ def _run(
     command: tuple[str, ...],
     options: Options,
     watch: Watch,
-    lasts: Callable[[], None] | None,
+    called: Callable[[], None] | None,
 ) -> Result[Any]:
     """Whatever happens, nothing is left."""
     streams = Streams()
     pump: Pump | None = None
     try:
         watch.call(compiled.call(command, options, streams))
+        if called is not None:
+            called()
         pump = Pump(streams.take(), options.data, options.max_output)
-        killed_for = carry(watch, pump, options.timeout, lasts)
+        killed_for = carry(watch, pump, options.timeout)
     finally:
         streams.close()
         if pump is not None:

@@ -10,8 +10,6 @@ from sandbox.library.result import Cause
 from sandbox.library.watch import Watch
 
 CHUNK: Final = 65536
-SHORT_S: Final = 0.02
-"""The next sandbox is made ready once a call has lasted for so long, or after it: not meanwhile."""
 
 
 class Pump:
@@ -93,14 +91,8 @@ def _nothing(fd: int) -> None:
     """Nobody waits for it."""
 
 
-def carry(
-    watch: Watch, pump: Pump, timeout: float | None, lasts: Callable[[], None] | None = None
-) -> Cause | None:
-    """Serves a call until its sandbox is over; what it was killed for, if it was.
-
-    `lasts` is called when the call isn't a short one.
-    """
-    short = None if lasts is None else watch.begun + SHORT_S
+def carry(watch: Watch, pump: Pump, timeout: float | None) -> Cause | None:
+    """Serves a call until its sandbox is over; what it was killed for, if it was."""
     deadline = None if timeout is None else watch.begun + timeout
     killed_for: Cause | None = None
     poll = select.poll()
@@ -111,15 +103,11 @@ def carry(
         poll.register(fd, select.POLLIN if number else select.POLLOUT)
     pump.forget = poll.unregister
     while not watch.over:
-        now = time.monotonic()
-        if lasts is not None and short is not None and now >= short:
-            lasts()
-            short = None
-        if deadline is not None and now >= deadline:
-            killed_for, deadline = killed_for or Cause.TIMEOUT, None
+        left = None if deadline is None else deadline - time.monotonic()
+        if left is not None and left <= 0:
+            killed_for, deadline, left = killed_for or Cause.TIMEOUT, None, None
             watch.kill()
-        until = min((moment for moment in (deadline, short) if moment is not None), default=None)
-        for fd, _ in poll.poll(None if until is None else (until - now) * 1000 + 1):
+        for fd, _ in poll.poll(None if left is None else left * 1000 + 1):
             if fd not in numbers:
                 watch.read()
                 if watch.fileno() != waits_for:

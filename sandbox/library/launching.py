@@ -62,8 +62,8 @@ class Compiled:
                 text = f"not enforced on this host, and optional: {op.feature}"
                 warnings.warn(text, NotEnforcedWarning, stacklevel=4)
 
-    def launch(self, *, wait: bool = True) -> Watch:
-        """A new sandbox that waits for its call.
+    def launch(self, *, wait: bool = True, later: bool = False) -> Watch:
+        """A new sandbox that waits for its call; with `later` it is made in some milliseconds.
 
         Raises BlockingIOError instead of waiting for a server that has too many requests.
         """
@@ -72,7 +72,7 @@ class Compiled:
                 "this sandbox was made ready for another user",
                 hint="make it after the program has changed its user",
             )
-        channel = server.start(self.number, self.data, wait=wait)
+        channel = server.start(self.number, self.data, wait=wait, later=later)
         return Watch(channel, has_init=self.has_init)
 
     def words(self, argv: Sequence[Word]) -> tuple[str, ...]:

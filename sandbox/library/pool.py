@@ -148,7 +148,7 @@ class Pool:
             self._drop_dead()
             while not self._closed and len(self._waiting) < self.size:
                 try:
-                    self._waiting.append(self.sandbox.compiled.launch(wait=False))
+                    self._waiting.append(self.sandbox.compiled.launch(wait=False, later=True))
                 except (BlockingIOError, SandboxError):
                     return  # the server has enough to do, or there is none: the next call says so
 

@@ -79,8 +79,6 @@ class Watch:
     def _take(self, report: server.Report | None) -> None:
         if isinstance(report, Launched):
             self.pid, self.pidfd = report
-            if self._killed:
-                self.kill()
         elif isinstance(report, Event):
             self.started = self.started or report.kind == server.STARTED
             self.ready = self.ready or report.kind == server.READY
@@ -143,13 +141,17 @@ class Watch:
     def kill(self) -> None:
         """Ends every process of the sandbox, also one that is still being made."""
         self._killed = True
-        if self.pidfd >= 0 and self._is_ours():
-            try:
-                signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-            except PermissionError:  # this process is another user's since; the server kills
+        if not self._is_ours():
+            return
+        try:
+            if self.pidfd < 0:  # it isn't made yet, or an interrupt came between
                 self.channel.hang_up()
+            else:
+                signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        except PermissionError:  # this process is another user's since
+            self.channel.hang_up()
 
     def end(self) -> None:
         """Kills what is left of the sandbox, waits for its last process, and lets go of it."""

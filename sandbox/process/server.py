@@ -25,6 +25,7 @@ VERSION: Final = 1
 KEEP: Final = 1
 START: Final = 2
 FORGET: Final = 3
+START_LATER: Final = 4
 
 CALL_MAGIC: Final = 0x53425843
 MAX_MESSAGE: Final = 32 << 10
@@ -177,9 +178,9 @@ class Channel:
         return Event(kind)
 
     def hang_up(self) -> None:
-        """Has the server kill the sandbox; no report comes any more."""
+        """Has the server kill the sandbox, now or once it is made; reports still come."""
         with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
+            self._socket.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
         self._socket.close()
@@ -231,11 +232,12 @@ class Server:
                 hint="install sbx anew with pip: the two belong together",
             )
 
-    def start(self, number: int, plan: bytes, *, wait: bool = True) -> Channel:
+    def start(self, number: int, plan: bytes, *, wait: bool = True, later: bool = False) -> Channel:
         """Has a sandbox of a plan made, up to its program, which a call over the channel names.
 
-        `number` stands for these bytes. Raises BrokenPipeError if the server has ended, and
-        without `wait` BlockingIOError if it has more requests than its socket can hold.
+        `number` stands for these bytes. With `later` it is made in some milliseconds, out of the
+        way of what is being done now. Raises BrokenPipeError if the server has ended, and without
+        `wait` BlockingIOError if it has more requests than its socket can hold.
         """
         if number not in self._plans:
             self._keep(number, plan)
@@ -243,7 +245,7 @@ class Server:
         ours, theirs = _pair()
         try:
             with theirs:
-                self._send(START, number, theirs.fileno(), flags)
+                self._send(START_LATER if later else START, number, theirs.fileno(), flags)
         except BaseException:
             ours.close()
             raise
@@ -328,7 +330,7 @@ def launcher() -> str:
     return next((place for place in places if os.access(place, os.X_OK)), places[0])
 
 
-def start(number: int, plan: bytes, *, wait: bool = True) -> Channel:
+def start(number: int, plan: bytes, *, wait: bool = True, later: bool = False) -> Channel:
     """A sandbox from this process's server. Raises SandboxError if there can't be one.
 
     A server that has been killed, or that was started as another user, is replaced.
@@ -340,7 +342,7 @@ def start(number: int, plan: bytes, *, wait: bool = True) -> Channel:
             _server = None
         if _server is not None:
             try:
-                return _server.start(number, plan, wait=wait)
+                return _server.start(number, plan, wait=wait, later=later)
             except (BrokenPipeError, ConnectionResetError):
                 _server.close()
         _server = Server(launcher())

@@ -5,8 +5,7 @@ import concurrent.futures
 import gc
 import os
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,18 +13,7 @@ import pytest
 from sandbox import Cause, Pool, Profile, Sandbox, SandboxError, SetupError
 from sandbox.process import server
 from tests.kernel.harness import NOT_ROOT
-from tests.kernel.library.conftest import children, sandboxes
-
-SECONDS = 30
-
-
-def eventually(holds: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + SECONDS
-    while not holds():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.005)
-    return True
+from tests.kernel.library.conftest import children, eventually, sandboxes
 
 
 @pytest.fixture

@@ -11,9 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sandbox import Sandbox
+from sandbox.library.options import start_options
+from sandbox.library.streams import Streams
 from sandbox.process import server
 from sandbox.process.launch import Failure
 from sandbox.process.server import Channel, Reaped
+from tests.kernel.library.conftest import eventually, sandboxes
 
 HEAD = struct.Struct("=6I")
 GOOD = b"\0true\0PATH=/usr/bin\0"
@@ -144,6 +147,7 @@ def _box() -> Sandbox:
         struct.pack("=IIQ", 99, server.VERSION, 1),
         struct.pack("=IIQ", server.START, server.VERSION, 1),
         struct.pack("=IIQ", server.START, 77, 1),
+        struct.pack("=IIQ", server.START_LATER, server.VERSION, 1),
         struct.pack("=IIQ", server.KEEP, server.VERSION, 77),
         struct.pack("=IIQ", server.FORGET, server.VERSION, 77),
     ),
@@ -155,6 +159,23 @@ def test_requests_that_make_no_sense_are_passed_over(box: Sandbox, message: byte
         found._socket.send(message)
     assert box.run(["true"]).ok
     assert server.current() is found
+
+
+def test_one_that_is_given_up_before_it_is_made_is_never_made(box: Sandbox) -> None:
+    for _ in range(20):
+        box.compiled.launch(later=True).drop()
+    assert box.run(["true"]).ok
+    assert eventually(lambda: sandboxes() == [])
+
+
+def test_one_that_is_made_later_serves_a_call_that_comes_before(box: Sandbox) -> None:
+    watch = box.compiled.launch(later=True)
+    streams = Streams()
+    watch.call(box.compiled.call(["true"], start_options(text=False), streams))
+    streams.close()
+    assert watch.wait(30)
+    assert watch.status == 0
+    watch.end()
 
 
 def test_a_sandbox_of_a_plan_that_is_not_known_is_refused(box: Sandbox) -> None:
