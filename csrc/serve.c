@@ -241,12 +241,21 @@ static ssize_t receive(const struct server *s, struct message *ret) {
         return n;
 }
 
+/* The program has ended. Most sandboxes would see it by the signal of their parent's death; a profile may say no. */
+static void end_all(const struct server *s) __attribute__((noreturn));
+static void end_all(const struct server *s) {
+        for (uint32_t i = 0; i < s->count; i++)
+                if (s->sandboxes[i].pid > 0)
+                        kill(s->sandboxes[i].pid, SIGKILL);
+        exit(0);
+}
+
 /* A program that has given up its user id since may not use ours any more. */
 static void serve_request(struct server *s) {
         struct message message;
         ssize_t n = receive(s, &message);
         if (n == 0)
-                exit(0);
+                end_all(s);
         if (n != sizeof message.request || !message.trusted || message.request.version != SERVE_VERSION)
                 close_fd(&message.fd);
         else if ((message.request.kind == SERVE_START || message.request.kind == SERVE_START_LATER) && message.fd >= 0)
@@ -339,7 +348,7 @@ int serve(int control) {
                         continue;
                 }
                 if (s.watched[1].revents != 0)
-                        exit(0);
+                        end_all(&s);
                 kill_abandoned(&s);
                 if (s.watched[2].revents != 0)
                         reap_all(&s);

@@ -60,8 +60,7 @@ class Watch:
 
     def read(self) -> None:
         """Takes in every report that is there. Raises SandboxError in a fork of the owner."""
-        if not self.over and not self._is_ours():
-            raise SandboxError("this sandbox belongs to the process that started it")
+        self._check_ours()
         while not self.over and not self._ends():
             try:
                 report = self.channel.receive()
@@ -113,10 +112,15 @@ class Watch:
         """False in a fork, which has copies of the descriptors, and must leave the sandbox alone."""
         return self._owner == os.getpid()
 
+    def _check_ours(self) -> None:
+        if not self.over and not self._is_ours():
+            raise SandboxError("this sandbox belongs to the process that started it")
+
     def wait(self, seconds: float | None, *, ready: bool = False) -> bool:
         """Takes in reports until the sandbox is over (or ready); False when the time has passed."""
         if self._is_reached(ready=ready):
             return True
+        self._check_ours()
         deadline = None if seconds is None else time.monotonic() + seconds
         while not self._is_reached(ready=ready):
             left = None if deadline is None else deadline - time.monotonic()

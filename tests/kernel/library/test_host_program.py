@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from sandbox import PIPE, Cause, Process, Sandbox, SetupError
+from sandbox import PIPE, Cause, Process, Sandbox, SandboxError, SetupError
 from sandbox.process import server
 from tests.kernel.harness import NOT_ROOT
 from tests.kernel.library.conftest import children, sandboxes
@@ -154,6 +154,7 @@ def test_ctrl_c_at_the_terminal_is_for_this_process_alone(box: Sandbox) -> None:
         assert os.getpgid(process.pid) != os.getpgrp()
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 def test_a_fork_runs_programs_of_its_own(box: Sandbox) -> None:
     with box.start(["cat"], stdin=PIPE) as process:
         child = os.fork()
@@ -169,6 +170,26 @@ def test_a_fork_runs_programs_of_its_own(box: Sandbox) -> None:
         assert process.wait(60).ok
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_a_fork_leaves_the_sandboxes_of_its_parent_alone(box: Sandbox) -> None:
+    """Its copy of a process can't be used, and ends nothing when it goes."""
+    with box.start(SLEEP) as process:
+        child = os.fork()
+        if child == 0:
+            refused = 0
+            for use in (process.poll, process.kill, process.wait):
+                try:
+                    use()
+                except SandboxError:
+                    refused += 1
+            process.close()
+            os._exit(refused)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3
+        time.sleep(0.1)
+        assert process.poll() is None
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 def test_a_fork_in_the_midst_of_threads_is_sound(box: Sandbox) -> None:
     stop = threading.Event()
 
@@ -193,18 +214,18 @@ def test_a_fork_in_the_midst_of_threads_is_sound(box: Sandbox) -> None:
 
 HOST = """
 import os, sys
-from sandbox import PIPE, Sandbox
-box = Sandbox("minimal")
-process = box.start(["cat"], stdin=PIPE)
+from sandbox import Profile, Sandbox
+box = Sandbox(Profile(extends="minimal", process={{"die_with_parent": {dies}}}))
+process = box.start(["sleep", "1000"])
 print(process.pid, flush=True)
 {then}
 """
 
 
-def host(then: str) -> "subprocess.Popen[str]":
+def host(then: str, *, dies: bool = True) -> "subprocess.Popen[str]":
     """A program that has a sandbox, and then does this."""
     return subprocess.Popen(
-        [sys.executable, "-c", HOST.format(then=textwrap.dedent(then))],
+        [sys.executable, "-c", HOST.format(then=textwrap.dedent(then), dies=dies)],
         stdout=subprocess.PIPE,
         stdin=subprocess.PIPE,
         text=True,
@@ -223,6 +244,7 @@ def ends(pid: int) -> bool:
         os.close(pidfd)
 
 
+@pytest.mark.parametrize("dies", (True, False))
 @pytest.mark.parametrize(
     "then",
     (
@@ -233,9 +255,9 @@ def ends(pid: int) -> bool:
         "os.fork() or __import__('time').sleep(2); os._exit(0)",
     ),
 )
-def test_sandboxes_end_with_their_program(then: str) -> None:
-    """However it ends, and though a fork of it may live on."""
-    with host(then) as program:
+def test_sandboxes_end_with_their_program(then: str, dies: bool) -> None:
+    """However it ends, whatever the profile says, and though a fork of it may live on."""
+    with host(then, dies=dies) as program:
         assert program.stdout
         pid = int(program.stdout.readline())
         assert ends(pid)

@@ -164,6 +164,7 @@ def test_closing_leaves_calls_that_run_alone(box: Sandbox) -> None:
         assert call.result().stdout == b"done\n"
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 def test_a_fork_has_a_pool_of_its_own(pool: Pool) -> None:
     before = set(sandboxes())
     child = os.fork()
