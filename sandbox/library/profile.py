@@ -22,11 +22,28 @@ _IN_CODE: Final = "profile in code"
 
 
 class _State(NamedTuple):
-    """What a profile is: itself, the name by which others extend it, and what that stands for."""
+    """What a profile is: itself, the name by which others extend it, and what they need for that.
+
+    `given` are the profiles in code that it is made from, `variables` what was given other values.
+    """
 
     resolved: ResolvedProfile
     reference: str
     given: Mapping[str, SourceFile]
+    variables: Mapping[str, str]
+
+
+class _Bases:
+    """What the profiles that others extend bring along."""
+
+    def __init__(self) -> None:
+        self.given: dict[str, SourceFile] = {}
+        self.variables: dict[str, str] = {}
+
+    def add(self, state: _State) -> str:
+        self.given.update(state.given)
+        self.variables.update(state.variables)
+        return state.reference
 
 
 class Profile:
@@ -161,16 +178,15 @@ class Profile:
         made._state = state  # noqa: SLF001 - the same class's
         return made
 
-    def _extended(self, given: dict[str, SourceFile]) -> str:
+    def _added_to(self, bases: _Bases) -> str:
         """The name by which another profile extends this one."""
-        given.update(self._state.given)
-        return self._state.reference
+        return bases.add(self._state)
 
 
 def _from_file(name: str, variables: Mapping[str, str] | None) -> _State:
     cwd = working_directory()
     resolved = load(name, cwd=cwd, environ=_environ(), overrides=_overrides(variables))
-    return _State(resolved, join(cwd, name) if is_path(name) else name, {})
+    return _State(resolved, join(cwd, name) if is_path(name) else name, {}, dict(variables or {}))
 
 
 def _from_tables(
@@ -178,14 +194,14 @@ def _from_tables(
     directory: str | os.PathLike[str] | None,
     variables: Mapping[str, str] | None,
 ) -> _State:
-    given: dict[str, SourceFile] = {}
-    data = _plain(tables, given)
+    bases = _Bases()
+    data = _plain(tables, bases)
     about = data.get("profile")
     shown = _IN_CODE
     if isinstance(about, dict) and isinstance(about.get("name"), str):
         shown = f"{_IN_CODE} '{about['name'][:64]}'"
     source = data_source(data, shown=shown, directory=_absolute(directory))
-    return _from_source(source, given, variables)
+    return _from_source(source, bases.given, {**bases.variables, **(variables or {})})
 
 
 def _from_source(
@@ -195,24 +211,24 @@ def _from_source(
         source, given, cwd=working_directory(), environ=_environ(), overrides=_overrides(variables)
     )
     reference = f"in-code-{source.stamp.inode}"
-    return _State(resolved, reference, {**given, reference: source})
+    return _State(resolved, reference, {**given, reference: source}, dict(variables or {}))
 
 
-def _plain(value: Any, given: dict[str, SourceFile]) -> Any:
+def _plain(value: Any, bases: _Bases) -> Any:
     """What TOML would have: tables, lists, text and numbers; the rest stays, and is refused."""
     if isinstance(value, Profile):
-        return value._extended(given)  # noqa: SLF001 - the same class's
+        return value._added_to(bases)  # noqa: SLF001 - the same class's
     if isinstance(value, Table):
-        return {name: _plain(item, given) for name, item in _stated(value)}
+        return {name: _plain(item, bases) for name, item in _stated(value)}
     if isinstance(value, Mapping):
         items = ((str(name), item) for name, item in value.items() if item is not None)
-        return {name: _plain(item, given) for name, item in items}
+        return {name: _plain(item, bases) for name, item in items}
     if isinstance(value, AbstractSet):
-        return sorted((_plain(item, given) for item in value), key=str)
+        return sorted((_plain(item, bases) for item in value), key=str)
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     if isinstance(value, Iterable) and not isinstance(value, str | bytes | bytearray):
-        return [_plain(item, given) for item in value]
+        return [_plain(item, bases) for item in value]
     return value
 
 
