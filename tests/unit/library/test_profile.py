@@ -192,7 +192,7 @@ def test_a_long_chain_of_profiles_is_refused() -> None:
     def derive(profile: Profile, times: int) -> Profile:
         return derive(profile.derive(), times - 1) if times else profile
 
-    assert derive(Profile(), 15).model == derive(Profile(), 14).model
+    assert derive(Profile(), 15).model.filesystem == Profile().model.filesystem
     with pytest.raises(ProfileError, match="levels of profiles"):
         derive(Profile(), 16)
 
