@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 PRINTED: Final = "-"
 DEFAULT_BASE: Final = "minimal"
 REACHES: Final = ("none", "loopback", "host")
+# Distributions differ in them (sbx.toml(5)).
+MAY_BE_MISSING: Final = {"/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"}
 TERMINALS: Final = ("never", "auto", "always")
 
 
@@ -101,6 +103,13 @@ TERMINALS: Final = ("never", "auto", "always")
     type=click.Choice(TERMINALS),
     help="Whether it gets a terminal of its own.",
 )
+@click.option(
+    "--set",
+    "variables",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Give a variable of the base's [vars] another value.",
+)
 @click.option("--yes", "-y", is_flag=True, help="Take the defaults for everything that isn't said.")
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[--] [COMMAND...]")
 def command(
@@ -115,6 +124,7 @@ def command(
     network: str | None,
     pass_: tuple[str, ...],
     terminal: str | None,
+    variables: tuple[str, ...],
     yes: bool,
     words: tuple[str, ...],
 ) -> int:
@@ -166,6 +176,7 @@ def command(
         write=writes,
         execute=_paths(execute),
         deny=denied,
+        vars=tuple(map(_variable, variables)),
         reach=cast("Reach", network or base.reach),
         pass_=pass_,
         terminal=terminal or base.terminal,
@@ -178,8 +189,17 @@ def command(
     )
     status = _deliver(compose(answers, place), target, force=force)
     if not status and target != PRINTED:
-        _warn_of_the_launch(target, (*granted, *denied), writes)
+        _warn_of_the_launch(target, writes)
     return status
+
+
+def _variable(text: str) -> tuple[str, str]:
+    """Name and value; a value that is a path here, such as `.`, is meant as that path."""
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise SandboxError(f"--set: '{text}' is not NAME=VALUE")
+    is_here = value in {".", "~"} or value.startswith(("./", "../", "~/"))
+    return name, _paths((value,))[0] if is_here else value
 
 
 def _refuse_existing(target: str) -> None:
@@ -212,7 +232,7 @@ def _base(names: tuple[str, ...]) -> "Base":
     if len(names) > 1:
         inner = ", ".join(string(_named_from(name, PRINTED), variables=False) for name in names)
         with keep.unplaced(f"schema = 1\n[profile]\nextends = [{inner}]\n") as path:
-            loaded = [one(path)]
+            return bases.take(names, one(path), os.environ)
     return bases.take(names, loaded[0], os.environ)
 
 
@@ -319,15 +339,12 @@ def _deliver(text: str, target: str, *, force: bool) -> int:
     return 0
 
 
-def _warn_of_the_launch(target: str, granted: Sequence[str], writes: Sequence[str]) -> None:
+def _warn_of_the_launch(target: str, writes: Sequence[str]) -> None:
     """Say now what would keep the profile from working here as it is."""
     from sandbox.host import probe
     from sandbox.plan.compile import compile as compile_plan
     from sandbox.profile import load
 
-    for path in granted:
-        if not os.path.lexists(path):
-            output.warn(f"'{path}' isn't there yet; without it the sandbox won't start")
     try:
         resolved = load(os.path.abspath(target), cwd=os.getcwd(), environ=os.environ)
         compile_plan(resolved, probe())
@@ -335,6 +352,9 @@ def _warn_of_the_launch(target: str, granted: Sequence[str], writes: Sequence[st
         output.warn("the profile is sound, but this host can't start it:")
         output.report_error(error)
         return
+    for path in _needed(resolved):
+        if not os.path.lexists(path):
+            output.warn(f"'{path}' isn't there yet; without it the sandbox won't start")
     if os.geteuid() == 0 and resolved.profile.identity.map in {"auto", "range"}:
         for path in writes:
             if os.path.exists(path) and not os.stat(path).st_mode & stat.S_IWOTH:
@@ -342,3 +362,13 @@ def _warn_of_the_launch(target: str, granted: Sequence[str], writes: Sequence[st
                     f"'{path}' may not be writable inside: what root runs has a user id of its "
                     f"own there, which 'sbx plan' names; give it the directory, or: chmod o+w"
                 )
+
+
+def _needed(resolved: "ResolvedProfile") -> tuple[str, ...]:
+    """The paths of the host without which a launch fails."""
+    files = resolved.profile.filesystem
+    listed = {*files.read, *files.write, *files.execute} - MAY_BE_MISSING
+    if resolved.profile.rootfs.type != "host":
+        listed = set()
+    mounts = (m.source for m in resolved.profile.mounts if m.source and not m.optional)
+    return tuple(sorted({*listed, *mounts}))

@@ -33,12 +33,20 @@ class Base:
     """Where the payload looks for commands."""
     reach: Reach
     terminal: str
+    command: tuple[str, ...]
+    vars: tuple[tuple[str, str], ...]
+    """The variables that it leaves to choose, as their files write them."""
     foreign: bool
     """The root is a tree of its own: what this host has says nothing."""
 
     def executes(self, path: str) -> bool:
         """Whether the file at `path` can be started without a further grant."""
         return _covered(path, self.execute) and _covered(os.path.realpath(path), self.execute)
+
+    def runs(self, command: tuple[str, ...]) -> bool:
+        """Whether the base's own command is what somebody means who names the program alone."""
+        names = [os.path.basename(words[0]) for words in (command, self.command) if words]
+        return len(command) == 1 and len(names) == 2 and names[0] == names[1]
 
     def shows(self, path: str) -> bool:
         """Whether `path` can be read without a further grant."""
@@ -90,10 +98,10 @@ def fitting(command: str, known: tuple[Shipped, ...]) -> str:
 
 
 def _is_named_after(profile: str, word: str) -> bool:
-    """`git` for git, `redis` for redis-server, `postgresql` for postgres; not `node-service` for node."""
+    """`git` for git, `redis` for redis-server, `sqlite` for sqlite3; not `node-service` for node."""
     longer = profile.removeprefix(word)
     return (
-        profile == word
+        profile in {word, word.rstrip("0123456789")}
         or word.startswith(f"{profile}-")
         or (longer != profile and longer.isalpha())
     )
@@ -116,8 +124,17 @@ def take(names: tuple[str, ...], loaded: ResolvedProfile, environ: Mapping[str, 
         or (environ["PATH"] if passes_path else INNER_PATH),
         reach=_reach(loaded),
         terminal=profile.process.terminal,
+        command=profile.process.command,
+        vars=tuple(_variables(loaded).items()),
         foreign=profile.rootfs.type == "directory",
     )
+
+
+def _variables(loaded: ResolvedProfile) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for path in reversed(loaded.files):
+        found |= parse_source(open_source(path, shown=path)).data.get("vars", {})
+    return found
 
 
 def _there(source: str | None) -> bool:

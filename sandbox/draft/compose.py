@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from sandbox.draft.bases import Base, Reach
 from sandbox.draft.program import Program
 from sandbox.errors import SandboxError
-from sandbox.profile.text import inline
+from sandbox.profile.resolved import is_bare
+from sandbox.profile.text import inline, string
 
 _WIDTH = 96
 
@@ -25,6 +26,8 @@ class Answers:
     execute: tuple[str, ...] = ()
     deny: tuple[str, ...] = ()
     reach: Reach = "none"
+    vars: tuple[tuple[str, str], ...] = ()
+    """Variables of the base that get another text, taken literally."""
     pass_: tuple[str, ...] = ()
     terminal: str = "never"
     cwd: str = ""
@@ -61,13 +64,15 @@ def compose(answers: Answers, place: Place) -> str:
     sections = (
         _head(),
         _about(answers),
+        _vars(answers, place),
         _process(answers, place),
         _environment(answers),
         _filesystem(answers, place),
         _network(answers),
         _calls(answers),
     )
-    return "\n".join(line for section in sections for line in (*section, ""))[:-1] + "\n"
+    filled = [lines for section in sections if (lines := list(section))]
+    return "\n\n".join("\n".join(lines) for lines in filled) + "\n"
 
 
 def _head() -> Iterator[str]:
@@ -93,13 +98,36 @@ def _about(answers: Answers) -> Iterator[str]:
         yield f"extends = {inline(base.names)}"
 
 
+def _vars(answers: Answers, place: Place) -> Iterator[str]:
+    chosen = dict(answers.vars)
+    if not answers.base.vars and not chosen:
+        return
+    yield "[vars]"
+    yield from _comment(
+        "What the base leaves to choose. `--set NAME=VALUE` does so for one launch."
+    )
+    for name, text in answers.base.vars:
+        if name not in chosen:
+            yield f"# {_key(name)} = {string(text, variables=False)}"
+    for name, text in chosen.items():
+        value = place.text(text) if text.startswith("/") else inline(text)
+        yield f"{_key(name)} = {value}"
+
+
+def _key(name: str) -> str:
+    return name if is_bare(name) else string(name, variables=False)
+
+
 def _process(answers: Answers, place: Place) -> Iterator[str]:
     yield "[process]"
-    yield from _comment("What runs, unless the command line says something else after `--`.")
     word = answers.program.word
-    first = place.text(word) if word.startswith("/") else inline(word)
-    words = (first, *(_plain(word) for word in answers.command[1:]))
-    yield from _array("command", words)
+    if answers.base.runs(answers.command) and not word.startswith("/"):
+        yield from _comment("What runs is the base's, unless the command line says something else.")
+        yield from _array("command", (), example=inline(answers.base.command))
+    else:
+        yield from _comment("What runs, unless the command line says something else after `--`.")
+        first = place.text(word) if word.startswith("/") else inline(word)
+        yield from _array("command", (first, *map(_plain, answers.command[1:])))
     yield ""
     if answers.cwd:
         yield from _comment("Where it runs.")

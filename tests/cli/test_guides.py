@@ -98,6 +98,18 @@ def test_the_tutorial_can_be_followed(user: Caller) -> None:
     user.check(list(steps(read("docs/tutorial.md"))))
 
 
+def test_the_tutorial_counts_its_commands() -> None:
+    text = read("docs/tutorial.md")
+    for reason in documents.left_out(text):
+        text = text.replace(f"<!-- not run: {reason} -->\n", "")
+    typed = [step.text for step in steps(text) if not step.file]
+    answered = next(at for at, line in enumerate(typed, 1) if line.startswith("curl"))
+    assert (
+        f"takes {answered} commands until the service answers, {typed.index('sbx doctor')} of"
+        in text
+    )
+
+
 RECIPES = {title: text for title, text in sections(read("docs/cookbook.md")).items() if title}
 
 

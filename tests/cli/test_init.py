@@ -151,6 +151,34 @@ def test_every_option_is_in_the_profile(sbx: Sbx, here: str) -> None:
     assert profile.process.cwd == here
 
 
+def test_a_program_that_is_the_bases_own_keeps_its_arguments(sbx: Sbx, here: str) -> None:
+    """Who says nginx alone means it as the profile made for it runs it."""
+    text = "schema = 1\n[profile]\nextends = 'minimal'\n[process]\ncommand = ['echo', 'a', 'b']\n"
+    write(f"{here}/base.toml", text)
+    for words, out in ((["echo"], "a b\n"), (["echo", "c"], "c\n")):
+        done = sbx("init", "--force", "-e", "./base.toml", "-o", "a.toml", "--", *words, cwd=here)
+        assert done.returncode == 0
+        assert sbx("run", "-p", "a.toml", cwd=here).stdout == out
+
+
+def test_what_the_base_leaves_to_choose_is_shown_and_set(sbx: Sbx, here: str) -> None:
+    base = (
+        "schema = 1\n[profile]\nextends = 'minimal'\n[vars]\nfrom = '${home}/in'\nword = 'x$$y'\n"
+    )
+    write(f"{here}/base.toml", base + "[filesystem]\nread = ['${from}']\n")
+    done = sbx("init", "-e", "./base.toml", "-o", "a.toml", "--", "true", cwd=here)
+    assert done.returncode == 0
+    assert f"'{sbx.home}/in' isn't there yet" in done.stderr
+    text = Path(f"{here}/a.toml").read_text(encoding="utf-8")
+    assert '# from = "${home}/in"\n# word = "x$$y"\n' in text
+    os.mkdir(f"{here}/data")
+    words = ["init", "-e", "./base.toml", "--set", "from=./data", "--set", "word=a$b"]
+    done = sbx(*words, "-o", "b.toml", "--", "true", cwd=here)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert made(here, "b.toml")["vars"] == {"from": "${profile_dir}/data", "word": "a$$b"}
+    assert sbx("run", "-p", "b.toml", cwd=here).returncode == 0
+
+
 @pytest.mark.parametrize("name", shipped_names())
 @pytest.mark.parametrize("reach", ("none", "loopback", "host"))
 def test_every_shipped_profile_can_be_started_from(

@@ -26,6 +26,8 @@ BASE = Base(
     path="/usr/bin:/bin",
     reach="none",
     terminal="never",
+    command=(),
+    vars=(),
     foreign=False,
 )
 
@@ -103,6 +105,7 @@ def test_the_composed_text_passes_check(tmp_path: Path) -> None:
         ("/usr/bin/git", "git"),
         ("redis-server", "redis"),
         ("postgres", "postgresql"),
+        ("sqlite3", "sqlite"),
         ("node", "minimal"),
         ("sh", "minimal"),
         ("true", "minimal"),
@@ -114,6 +117,7 @@ def test_the_profile_made_for_a_program_is_proposed(command: str, expected: str)
         "git-server": "git",
         "redis": "/usr/bin/redis-server",
         "postgresql": "postgres",
+        "sqlite": "sqlite3",
         "node-service": "node",
         "interactive": "/bin/sh",
     }
