@@ -26,7 +26,7 @@ TREE: Final = os.path.dirname(common.HERE)
 USER: Final = 61234
 SECONDS: Final = 600
 PORT: Final = "8321"
-RUNNING: Final = "curl -s http"
+RUNNING: Final = "curl "
 """The first command that the sandboxed service has answered."""
 
 
