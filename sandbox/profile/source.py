@@ -1,4 +1,4 @@
-"""Reading a profile's file: the only place of this layer that touches the file system."""
+"""Reading a profile's file. Beside `upward`, only this part of the layer touches the file system."""
 
 import itertools
 import os
