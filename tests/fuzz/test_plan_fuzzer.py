@@ -43,7 +43,7 @@ def test_no_bytes_lead_the_decoder_astray(fuzzer: Path, tmp_path: Path) -> None:
     corpus = tmp_path / "corpus"
     corpus.mkdir()
     for name in shipped_names():
-        resolved = load(name, cwd="/", environ={})
+        resolved = load(name, cwd="/somewhere", environ={"HOME": "/home/somebody"})
         (corpus / name).write_bytes(codec.encode(compile_plan(resolved, probe())))
     run = subprocess.run(
         [
