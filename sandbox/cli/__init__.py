@@ -12,6 +12,7 @@ import click
 from click.shell_completion import CompletionItem, shell_complete
 
 from sandbox import __version__
+from sandbox._paths import working_directory
 from sandbox.cli import output
 from sandbox.cli.verbs import INTERNAL, VERBS
 from sandbox.errors import EXIT_SANDBOX, EXIT_SIGNAL_BASE, SandboxError
@@ -107,12 +108,19 @@ def main(args: Sequence[str] | None = None) -> int:
         return EXIT_BROKEN_PIPE
     except OSError as error:
         _discard_stdout()
-        output.report([": ".join(str(p) for p in (error.filename, error.strerror) if p)])
+        output.report(_os_error(error))
         return EXIT_SANDBOX
     except Exception as error:  # noqa: BLE001 - 1, Python's own status, would pass for the payload's
         output.report_bug(error)
         return EXIT_SANDBOX
     return status
+
+
+def _os_error(error: OSError) -> list[str]:
+    """What the system has to say; a removed working directory has no name that it could say."""
+    if isinstance(error, FileNotFoundError) and not error.filename and not working_directory():
+        return ["the working directory doesn't exist any more", "hint: change to another directory"]
+    return [": ".join(str(p) for p in (error.filename, error.strerror) if p)]
 
 
 def _dispatch(args: list[str]) -> int:

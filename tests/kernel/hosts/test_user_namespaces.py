@@ -1,5 +1,6 @@
 """Callers in namespaces of their own: root that is no root, ids that aren't mapped, limits used up."""
 
+import contextlib
 import os
 import subprocess
 from typing import Any
@@ -22,6 +23,7 @@ from tests.kernel.harness import (
 
 CLONE_NEWPID = 0x20000000
 PR_SET_DUMPABLE = 4
+MEMFD_NOEXEC = "/proc/sys/vm/memfd_noexec"
 
 
 def user_namespace(*, mapped: bool = True, more: int = 0) -> None:
@@ -139,3 +141,19 @@ def test_a_proc_of_another_pid_namespace_serves_a_user_and_is_told_to_root(stage
         assert done.returncode == 125
         assert "/proc belongs to another PID namespace than sbx" in done.stderr
         assert "unshare --pid --fork --mount-proc" in done.stderr
+
+
+def test_where_memory_files_may_not_be_executed(staged: Sandbox) -> None:
+    """sbx hands plans on in memory files; vm.memfd_noexec is a PID namespace's own (Linux 6.3)."""
+
+    def stage() -> None:
+        pid_namespace(proc=True)
+        with (
+            contextlib.suppress(FileNotFoundError),
+            open(MEMFD_NOEXEC, "w", encoding="ascii") as file,
+        ):
+            file.write("2")
+
+    for _ in range(2):
+        assert sound(launch(staged, stage=stage))
+        assert staged.run("", "/nosuch", stage=stage).returncode == 127
