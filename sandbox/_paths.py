@@ -1,6 +1,9 @@
 """Places that every part needs: sbx's own files, and where it was started."""
 
 import os
+from collections.abc import Mapping
+
+CACHE_OF_ROOT = "/var/cache/sbx"
 
 
 def profiles_dir() -> str:
@@ -29,3 +32,14 @@ def working_directory() -> str:
     except OSError:
         return ""
     return path if path.startswith("/") else ""
+
+
+def cache_dir(environ: Mapping[str, str], uid: int) -> str | None:
+    """Where the plans of this user lie; None where nothing says which directory that is."""
+    if uid == 0:
+        return CACHE_OF_ROOT
+    base = environ.get("XDG_CACHE_HOME", "")
+    if base.startswith("/"):
+        return f"{base}/sbx"
+    home = environ.get("HOME", "")
+    return f"{home}/.cache/sbx" if home.startswith("/") else None

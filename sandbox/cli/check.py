@@ -3,6 +3,7 @@
 import operator
 import os
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,6 +12,9 @@ from sandbox.cli import output
 from sandbox.cli.arguments import PROFILE
 from sandbox.cli.help import Verb
 from sandbox.errors import EXIT_SANDBOX, Problem, ProfileError
+
+if TYPE_CHECKING:
+    from sandbox.profile import ResolvedProfile
 
 
 @click.command(cls=Verb, short_help="Say everything that is wrong with profiles.")
@@ -21,43 +25,45 @@ def command(files: tuple[str, ...], *, as_json: bool) -> int:
 
     Exits with 0 if all are well, else with 125.
     """
-    found = {file: check(file) for file in files}
-    problems = tuple(dict.fromkeys(problem for all_ in found.values() for problem in all_))
+    found = {file: _examined(file) for file in files}
+    problems = tuple(dict.fromkeys(problem for all_, _ in found.values() for problem in all_))
     if as_json:
         click.echo(to_json(problems))
     else:
         output.report_problems(problems)
-        for file, none in found.items():
-            if not none:
-                _warn_of_planting(file)
+        for file, (none, resolved) in found.items():
+            if not none and resolved:
+                _warn_of_planting(resolved)
                 output.say(f"{output.printable(file)}: {output.paint('ok', 'good', sys.stdout)}")
     return EXIT_SANDBOX if problems else 0
 
 
-def _warn_of_planting(file: str) -> None:
+def _warn_of_planting(resolved: "ResolvedProfile") -> None:
     """Sound, and dangerous: what a later launch would run."""
     from sandbox.plan.planting import planting
-    from sandbox.profile import load
 
-    resolved = load(file, cwd=working_directory(), environ=os.environ)
     for problem in planting(resolved, os.environ, os.geteuid()):
         output.warn(f"{problem.text()}; {problem.hint}")
 
 
 def check(file: str) -> tuple[Problem, ...]:
     """All problems of one profile."""
+    return _examined(file)[0]
+
+
+def _examined(file: str) -> tuple[tuple[Problem, ...], "ResolvedProfile | None"]:
     from sandbox.plan import seccomp
     from sandbox.profile import load
 
     try:
         resolved = load(file, cwd=working_directory(), environ=os.environ)
     except ProfileError as error:
-        return error.problems
+        return error.problems, None
     try:
         found = seccomp.problems(seccomp.policy_from_profile(resolved.profile.seccomp))
     except ProfileError as error:
         found = error.problems
-    return resolved.placed(found)
+    return resolved.placed(found), resolved
 
 
 def to_json(problems: tuple[Problem, ...]) -> str:

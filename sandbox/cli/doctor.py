@@ -79,8 +79,9 @@ def _default_profile(host: "Host", *, able: bool) -> "Check":
 
 def _cache(host: "Host") -> "Check":
     """Where compiled plans are kept, without which each launch needs Python."""
+    from sandbox._paths import cache_dir
     from sandbox.doctor.diagnosis import Check
-    from sandbox.plan.cache import cache_dir, trouble
+    from sandbox.plan.cache import trouble
 
     where = cache_dir(os.environ, host.uid)
     reason = trouble(os.environ)

@@ -13,6 +13,7 @@ from typing import Final
 
 import msgspec
 
+from sandbox._paths import cache_dir
 from sandbox.plan import codec
 from sandbox.plan.record import FileStamp, NameStamp, Plan, PlanFlag, Watched
 
@@ -21,7 +22,6 @@ TICK_NS: Final = 12_000_000
 # Each working directory and each profile has its own plan: beyond this many, old ones go.
 MAX_PLANS: Final = 256
 
-_OF_ROOT: Final = "/var/cache/sbx"
 _PACKAGE: Final = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _DIRECTORY_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE_FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -34,17 +34,6 @@ _MISSING: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 
 class _NotKeptError(Exception):
     """The plan can't be kept; why."""
-
-
-def cache_dir(environ: Mapping[str, str], uid: int) -> str | None:
-    """Where the plans of this user lie; None where nothing says which directory that is."""
-    if uid == 0:
-        return _OF_ROOT
-    base = environ.get("XDG_CACHE_HOME", "")
-    if base.startswith("/"):
-        return f"{base}/sbx"
-    home = environ.get("HOME", "")
-    return f"{home}/.cache/sbx" if home.startswith("/") else None
 
 
 def key(profile: str, cwd: str, *, for_cwd: bool) -> str:

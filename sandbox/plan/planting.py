@@ -7,8 +7,8 @@ the payload that owner.
 import os
 from collections.abc import Iterator, Mapping
 
+from sandbox._paths import cache_dir
 from sandbox.errors import Problem
-from sandbox.plan.cache import cache_dir
 from sandbox.profile.model import Profile
 from sandbox.profile.resolved import KeyPath, ResolvedProfile
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from sandbox._paths import cache_dir
 from sandbox.plan import cache
 from tests.conftest import Sbx
 
@@ -62,7 +63,7 @@ def test_a_command_takes_the_place_of_the_profiles(sbx: Sbx, profile: str) -> No
 def test_a_kept_plan_tells_the_same(sbx: Sbx, profile: str) -> None:
     home = {"XDG_CACHE_HOME": os.path.join(sbx.home, ".cache")}
     name = cache.file_name(cache.key(profile, "/", for_cwd=False))
-    path = f"{cache.cache_dir(home, os.geteuid())}/{name}"
+    path = f"{cache_dir(home, os.geteuid())}/{name}"
     assert sbx("run", "--profile", profile).returncode == 0
     try:
         kept = ops(sbx, "--compiled", path)

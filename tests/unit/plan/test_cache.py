@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import msgspec
 import pytest
 
+from sandbox import _paths
 from sandbox.plan import cache, codec
 from sandbox.plan.record import FileStamp, Plan, PlanFlag, Watched
 from tests.plans import compiled
@@ -20,7 +21,7 @@ def environ(
 ) -> dict[str, str]:
     """An environment whose cache is a directory of the test's own, whoever runs it."""
     base = str(tmp_path_factory.mktemp("cache"))
-    monkeypatch.setattr(cache, "_OF_ROOT", f"{base}/sbx")
+    monkeypatch.setattr(_paths, "CACHE_OF_ROOT", f"{base}/sbx")
     return {"XDG_CACHE_HOME": base}
 
 
@@ -156,7 +157,7 @@ def test_a_plan_for_one_directory_is_kept_under_its_name(environ: dict[str, str]
 def test_the_directory_is_the_users_own(
     environ: dict[str, str], uid: int, directory: str | None
 ) -> None:
-    assert cache.cache_dir(environ, uid) == directory
+    assert _paths.cache_dir(environ, uid) == directory
 
 
 def test_a_directory_open_to_others_is_refused(environ: dict[str, str]) -> None:
@@ -218,7 +219,7 @@ def test_a_place_that_cannot_be_is_no_error(
     file = f"{tmp_path}/file"
     with open(file, "w", encoding="utf-8"):
         pass
-    monkeypatch.setattr(cache, "_OF_ROOT", f"{file}/sbx")
+    monkeypatch.setattr(_paths, "CACHE_OF_ROOT", f"{file}/sbx")
     assert "Not a directory" in store(plan_of(), {"XDG_CACHE_HOME": file})
 
 
