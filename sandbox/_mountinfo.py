@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Final
 
 # Directories of procfs that are nothing but mount points (proc_create_mount_point in the kernel).
-_ALWAYS_EMPTY: Final = frozenset({"/sys/fs/binfmt_misc", "/fs/nfsd"})
+_ALWAYS_EMPTY: Final = frozenset({"/sys/fs/binfmt_misc", "/fs/nfsd", "/openprom", "/xen"})
 
 
 def covered_proc_words(covered: tuple[str, ...]) -> tuple[str, str]:

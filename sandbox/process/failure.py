@@ -287,7 +287,9 @@ def _by_op(op: Op, failure: Failure) -> Words | None:
             "newuidmap needs ranges in /etc/subuid and /etc/subgid: " + DOCTOR,
         )
     if isinstance(op, ops.CreateProc) and error == errno.EPERM:
-        return Words(*covered_proc_words(surroundings.covered()))
+        covered = surroundings.covered()
+        if covered or not surroundings.is_filtered():
+            return Words(*covered_proc_words(covered))
     if isinstance(op, ops.RestrictSelf) and error == errno.E2BIG:
         return Words(
             "no further Landlock rules: the kernel takes 16 layers of them, and sbx runs under 16",
