@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 import click
 
+from sandbox._paths import working_directory
 from sandbox.cli import output
 from sandbox.cli.arguments import PROFILE, VARIABLE
 from sandbox.cli.help import Verb
@@ -137,6 +138,8 @@ def command(
     from sandbox.cli import questions
     from sandbox.draft.compose import Answers, Place, compose
 
+    if not working_directory():
+        raise SandboxError("the working directory was removed", hint="change to another one")
     asking = not yes and sys.stdin.isatty() and sys.stderr.isatty()
     if target and not force:
         _refuse_existing(target)
@@ -280,6 +283,8 @@ def _paths(given: Sequence[str]) -> tuple[str, ...]:
     """What the caller calls so, as absolute paths without `..`; each once."""
     found = []
     for path in given:
+        if not path:
+            raise SandboxError("an empty path", hint="the current directory is '.'")
         home = _home()
         if home and (path == "~" or path.startswith("~/")):
             path = home + path[1:]  # noqa: PLW2901 - no shell has replaced it in '--read=~/x'

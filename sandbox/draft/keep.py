@@ -33,8 +33,15 @@ def try_out(text: str, *, check: Check, shown: str) -> tuple[Problem, ...]:
 def put(text: str, path: str, *, check: Check, replace: bool) -> tuple[Problem, ...]:
     """Write a profile to `path` if it has no problems, all of it or nothing.
 
-    An existing file is kept unless `replace`. Raises SandboxError where it can't be written.
+    An existing file is kept unless `replace`; where it is a link, what it leads to is replaced.
+    Raises SandboxError where it can't be written.
     """
+    if replace:
+        path = os.path.realpath(path)
+        if os.path.lexists(path) and not os.path.isfile(path):
+            raise SandboxError(
+                f"'{path}' is no regular file", hint="'-o -' prints the profile on standard output"
+            )
     directory, name = os.path.split(path)
     try:
         descriptor, draft = tempfile.mkstemp(

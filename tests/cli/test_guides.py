@@ -1,5 +1,6 @@
 """Every command of the README, the tutorial, the cookbook and the comparison is typed, and prints what they show."""
 
+import glob
 import importlib
 import itertools
 import os
@@ -19,7 +20,7 @@ from sandbox.profile import load
 from sandbox.profile.names import is_path, shipped_names
 from tests.applications import application, packages
 from tests.cli import documents
-from tests.cli.documents import Step, read, sections, steps
+from tests.cli.documents import TREE, Step, read, sections, steps
 from tests.conftest import UNPRIVILEGED, Sbx
 
 # What a document calls its port; a test takes one that nobody has.
@@ -248,13 +249,26 @@ def test_what_is_not_run_says_why() -> None:
 GUIDES = ("README.md", "docs/tutorial.md", "docs/cookbook.md", "docs/coming-from.md")
 
 
+def test_no_other_document_has_commands_that_nobody_types() -> None:
+    found = (*glob.glob("*.md", root_dir=TREE), *glob.glob("*/*.md", root_dir=TREE))
+    assert len(found) > len(GUIDES)
+    for name in set(found) - set(GUIDES):
+        assert re.findall(r"(?m)^```(console|sh|shell|bash)$", read(name)) == [], name
+
+
 @pytest.mark.parametrize("name", GUIDES)
 def test_every_block_is_of_a_kind_that_is_run(name: str) -> None:
-    """Shell to type, or a file with its name; other text says that it is text."""
+    """Shell to type, or a file with its name; other text says that it is text.
+
+    The README's Python is run in tests/kernel/library.
+    """
     text = read(name).partition("## Installation")[0] if name == "README.md" else read(name)
     for _, _, kind, block in documents._FENCE.findall(text):
         first = block.partition("\n")[0]
-        assert kind in {"console", "sh", "text"} or documents._FILE.fullmatch(first), block
+        run_elsewhere = kind == "python" and name == "README.md"
+        assert (
+            run_elsewhere or kind in {"console", "sh", "text"} or documents._FILE.fullmatch(first)
+        ), block
 
 
 def test_the_reader_sees_files_commands_and_output() -> None:

@@ -230,6 +230,9 @@ def test_nothing_is_replaced_without_force(sbx: Sbx, here: str) -> None:
         (["-e", "minmal", "--", "true"], "no shipped profile is named 'minmal'", "'minimal'?"),
         (["-o", "no/such/x.toml", "--", "true"], "nothing can be written to 'no/such'", "-o -"),
         (["--read", "\udcff", "--", "true"], "holds bytes that aren't UTF-8", "rename it"),
+        (["--read", "", "--", "true"], "an empty path", "'.'"),
+        (["--force", "-o", "fifo", "--", "true"], "fifo' is no regular file", "-o -"),
+        (["--force", "-o", "/dev/null", "--", "true"], "'/dev/null' is no regular file", "-o -"),
         (["--pass", "*", "--", "true"], "would pass the caller's whole environment", "name what"),
     ),
 )
@@ -237,6 +240,7 @@ def test_what_cannot_be_is_said_and_nothing_is_written(
     sbx: Sbx, here: str, words: list[str], error: str, hint: str
 ) -> None:
     write(f"{here}/plain", "x")
+    os.mkfifo(f"{here}/fifo")
     write(f"{here}/orphan", "#!/no/such\n", 0o755)
     before = sorted(os.listdir(here))
     done = sbx("init", *words, cwd=here)
@@ -245,6 +249,24 @@ def test_what_cannot_be_is_said_and_nothing_is_written(
     assert hint in done.stderr
     assert "Traceback" not in done.stderr
     assert sorted(os.listdir(here)) == before
+
+
+def test_a_link_stays_one_and_what_it_leads_to_is_replaced(sbx: Sbx, here: str) -> None:
+    write(f"{here}/real.toml", "old")
+    os.symlink("real.toml", f"{here}/link.toml")
+    assert sbx("init", "-o", "link.toml", "--", "true", cwd=here).returncode == EXIT_SANDBOX
+    assert sbx("init", "--force", "-o", "link.toml", "--", "true", cwd=here).returncode == 0
+    assert os.readlink(f"{here}/link.toml") == "real.toml"
+    assert made(here, "real.toml")["schema"] == 1
+
+
+def test_a_removed_working_directory_is_named(sbx: Sbx, here: str) -> None:
+    script = f'cd "{here}" && rmdir "{here}" && exec "{sbx.path}" init -- true'
+    done = subprocess.run(
+        ["sh", "-c", script], env=sbx.environment({}), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == EXIT_SANDBOX
+    assert done.stderr.startswith("sbx: error: the working directory was removed\n")
 
 
 def test_what_a_base_seals_stays_as_it_is(sbx: Sbx, here: str) -> None:
