@@ -13,7 +13,8 @@
 /* linux/proc_ns.h PROC_USER_INIT_INO, and a bit that no capability has */
 #define FIRST_USER_NAMESPACE 0xEFFFFFFDu
 #define OF_A_NAMESPACE (1ull << 63)
-#define KEY_MAX (3 * PATH_MAX + 64) /* the working directory may stand in it twice */
+#define SETS_MAX PATH_MAX /* here and in sandbox/plan/cache.py */
+#define KEY_MAX (SETS_MAX + 3 * PATH_MAX + 64) /* the working directory may stand in it twice */
 
 const char *cache_variable(char *const *environment, const char *name) {
         size_t n = strlen(name);
@@ -137,6 +138,8 @@ static int is_fresh(const struct plan *p, const char *key, const char *cwd, char
                 case 5:
                         name = same = strcmp(key, plan_string(p, ((const struct stamp_name *) stamp)->key)) == 0;
                         break;
+                case 6: /* the name has it as well */
+                        break;
                 default:
                         same = 0;
                 }
@@ -149,8 +152,34 @@ static int is_path(const char *profile) {
         return strchr(profile, '/') != NULL || (n >= 5 && strcmp(profile + n - 5, ".toml") == 0);
 }
 
+static void hex_name(uint64_t n, char name[17]) {
+        for (int i = 15; i >= 0; i--, n >>= 4)
+                name[i] = "0123456789abcdef"[n & 15];
+        name[16] = 0;
+}
+
+/* "set:LENGTH:NAME=VALUE" for each --set; the lengths keep one text from reading as another. The length, or -errno. */
+static int write_sets(char key[SETS_MAX], const char *const *sets) {
+        size_t at = 0;
+        for (; *sets != NULL; sets++) {
+                size_t n = strlen(*sets);
+                if (n >= SETS_MAX || at + n + sizeof "set::" + 16 > SETS_MAX)
+                        return -ENAMETOOLONG;
+                memcpy(key + at, "set:", 4);
+                hex_name(n, key + at + 4);
+                key[at + 20] = ':';
+                memcpy(key + at + 21, *sets, n);
+                at += 21 + n;
+        }
+        return (int) at;
+}
+
 /* "name:..." or "path:/...", as the command line says it; the stamps tell whether it is still the same file. */
-static int write_key(char key[KEY_MAX], const char *profile, const char *cwd) {
+static int write_key(char key[KEY_MAX], const char *profile, const char *const *sets, const char *cwd) {
+        int at = write_sets(key, sets);
+        if (at < 0)
+                return at;
+        key += at;
         if (strlen(profile) >= PATH_MAX)
                 return -ENAMETOOLONG;
         if (is_path(profile) && *profile != '/' && *cwd == 0)
@@ -163,12 +192,6 @@ static int write_key(char key[KEY_MAX], const char *profile, const char *cwd) {
         }
         strcat(key, profile);
         return 0;
-}
-
-static void hex_name(uint64_t n, char name[17]) {
-        for (int i = 15; i >= 0; i--, n >>= 4)
-                name[i] = "0123456789abcdef"[n & 15];
-        name[16] = 0;
 }
 
 static int try_key(int dir, const char *key, size_t len, const char *cwd, char *const *environment, struct cached_plan *ret_plan) {
@@ -190,14 +213,14 @@ static int try_key(int dir, const char *key, size_t len, const char *cwd, char *
         return 0;
 }
 
-int cache_find(const char *profile, char *const *environment, struct cached_plan *ret_plan) {
+int cache_find(const char *profile, const char *const *sets, char *const *environment, struct cached_plan *ret_plan) {
         char key[KEY_MAX], cwd[PATH_MAX];
         if (getcwd(cwd, sizeof cwd) == NULL || cwd[0] != '/')
                 cwd[0] = 0; /* removed, or outside of the root: a plan that needs none still serves */
         cleanup_fd int dir = open_directory(environment);
         if (dir < 0)
                 return dir;
-        int r = write_key(key, profile, cwd);
+        int r = write_key(key, profile, sets, cwd);
         if (r < 0)
                 return r;
         r = try_key(dir, key, strlen(key), cwd, environment, ret_plan);

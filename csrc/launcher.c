@@ -20,10 +20,14 @@
 
 #define EXIT_SBX 125
 
+#define MAX_SETS 32 /* here and in sandbox/plan/cache.py */
+
 struct request {
         const char *profile;
         int plan_fd;
         int timing;
+        const char *sets[MAX_SETS + 1];
+        unsigned set_count;
         char *const *command; /* NULL: the plan's */
 };
 
@@ -67,13 +71,15 @@ static int parse(char *const *argv, struct request *ret) {
                         request.timing = 1;
                 else if ((value = value_of(*at, "--profile", &at)) != NULL || (value = value_of(*at, "-p", &at)) != NULL)
                         request.profile = value;
+                else if (request.set_count < MAX_SETS && (value = value_of(*at, "--set", &at)) != NULL)
+                        request.sets[request.set_count++] = value;
                 else if ((value = value_of(*at, "--plan-fd", &at)) != NULL)
                         request.plan_fd = number_of(value);
                 else
                         return -1;
         }
         request.command = *at != NULL ? at : NULL;
-        if (request.profile == NULL && request.plan_fd < 0)
+        if (request.plan_fd >= 0 ? request.set_count > 0 : request.profile == NULL)
                 return -1;
         *ret = request;
         return 0;
@@ -347,7 +353,7 @@ int main(int argc, char **argv, char **environment) {
                         say("sbx: error: --plan-fd: no sound plan there\nhint: run 'sbx run --profile PROFILE'\n");
                         return EXIT_SBX;
                 }
-        } else if (cache_find(request.profile, environment, &p) < 0 || wants_terminal(&p.plan))
+        } else if (cache_find(request.profile, request.sets, environment, &p) < 0 || wants_terminal(&p.plan))
                 run_python(argv + 1, environment);
         return run(&p, &request, environment);
 }

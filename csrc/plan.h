@@ -176,7 +176,7 @@ struct op_execute { struct plan_ref argv; };
         STAMP(3, Host, "ssuuu")    /* kernel release, sbx version, uid, gid, effective capabilities */                      \
         STAMP(4, Cwd, "s")                                                                                             \
         STAMP(5, Name, "s")        /* the profile as the command line names it: the cache's key */                      \
-        STAMP(6, Set, "ss")        /* a variable of the command line's: name, value; such a plan is never kept */
+        STAMP(6, Set, "ss")        /* a variable of the command line's: name, value */
 
 #define STAMP_ANY_STATE 2 /* of `exists`: which file it is counts, and nothing else of it */
 struct stamp_file { struct plan_ref path; uint64_t follow, exists, device, inode, size, mtime, ctime; };

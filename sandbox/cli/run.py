@@ -90,8 +90,7 @@ def command(
     data = codec.encode(plan)
     for problem in planting(resolved, environ, os.geteuid()):
         output.warn(f"{problem.text()}; {problem.hint}")
-    if not variables:
-        _keep(plan, profile, cwd, environ, started_ns)
+    _keep(plan, profile, variables, cwd, environ, started_ns)
     streams = _terminal(plan)
     if explain or target is not None:
         from sandbox.cli.explain import run_explained
@@ -123,11 +122,20 @@ def _assignment(text: str) -> tuple[str, str]:
     return name, value
 
 
-def _keep(plan: Plan, profile: str, cwd: str, environ: dict[str, str], started_ns: int) -> None:
+def _keep(
+    plan: Plan,
+    profile: str,
+    sets: Sequence[str],
+    cwd: str,
+    environ: dict[str, str],
+    started_ns: int,
+) -> None:
     """The next launch needs no Python; one that can't be kept is only slower."""
     from sandbox.plan import cache
 
-    reason = cache.store(plan, profile=profile, cwd=cwd, environ=environ, started_ns=started_ns)
+    reason = cache.store(
+        plan, profile=profile, sets=sets, cwd=cwd, environ=environ, started_ns=started_ns
+    )
     if reason:
         output.warn(f"the compiled plan is not kept, so each launch compiles it anew: {reason}")
 

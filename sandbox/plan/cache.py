@@ -8,7 +8,7 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -21,6 +21,9 @@ from sandbox.plan.record import FileStamp, NameStamp, Plan, PlanFlag, Watched
 TICK_NS: Final = 12_000_000
 # Each working directory and each profile has its own plan: beyond this many, old ones go.
 MAX_PLANS: Final = 256
+# How many --set the launcher reads, and how many bytes of them fit a key; the same in csrc.
+MAX_SETS: Final = 32
+SETS_MAX: Final = 4096
 
 _PACKAGE: Final = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _DIRECTORY_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -36,8 +39,8 @@ class _NotKeptError(Exception):
     """The plan can't be kept; why."""
 
 
-def key(profile: str, cwd: str, *, for_cwd: bool) -> str:
-    """What the command line names, without looking at the file system.
+def key(profile: str, cwd: str, *, for_cwd: bool, sets: Sequence[str] = ()) -> str:
+    """What the command line names, without looking at the file system; `sets` are its --set.
 
     The stamps in the plan tell whether it is still the same profile.
     """
@@ -46,7 +49,15 @@ def key(profile: str, cwd: str, *, for_cwd: bool) -> str:
         text = f"path:{joined}"
     else:
         text = f"name:{profile}"
+    text = "".join(f"set:{len(os.fsencode(part)):016x}:{part}" for part in sets) + text
     return f"{text}\0cwd:{cwd}" if for_cwd else text
+
+
+def _check_sets(sets: Sequence[str]) -> None:
+    """What the launcher has no room for it doesn't look for."""
+    length = sum(len("set::") + 16 + len(os.fsencode(part)) for part in sets)
+    if len(sets) > MAX_SETS or length >= SETS_MAX:
+        raise _NotKeptError("the command line has too much of --set")
 
 
 def file_name(text: str) -> str:
@@ -55,17 +66,24 @@ def file_name(text: str) -> str:
 
 
 def store(
-    plan: Plan, *, profile: str, cwd: str, environ: Mapping[str, str], started_ns: int
+    plan: Plan,
+    *,
+    profile: str,
+    cwd: str,
+    environ: Mapping[str, str],
+    started_ns: int,
+    sets: Sequence[str] = (),
 ) -> str:
     """Keep the plan for the next launch; the reason if that isn't possible, else nothing.
 
-    `profile` is what the command line says, and nothing else of the command line may have
-    changed the plan. `started_ns` is a time (of time.time_ns) before the first of the plan's
+    `profile` and `sets` (each NAME=VALUE) are what the command line says, and nothing else of the
+    command line may have changed the plan. `started_ns` is a time (of time.time_ns) before the first of the plan's
     files was read. Not to be able to keep a plan is no error: every launch works without.
     """
-    name = NameStamp(key=key(profile, cwd, for_cwd=False))
+    name = NameStamp(key=key(profile, cwd, for_cwd=False, sets=sets))
     plan = msgspec.structs.replace(plan, stamps=(*plan.stamps, name))
     try:
+        _check_sets(sets)
         content = codec.encode(stamped(plan, started_ns))
         directory = _open_directory(cache_dir(environ, os.geteuid()))
     except (_NotKeptError, codec.BadPlanError) as error:
@@ -73,7 +91,7 @@ def store(
     except OSError as error:
         return f"{error.filename}: {error.strerror}"
     try:
-        text = key(profile, cwd, for_cwd=bool(plan.flags & PlanFlag.FOR_CWD))
+        text = key(profile, cwd, for_cwd=bool(plan.flags & PlanFlag.FOR_CWD), sets=sets)
         _replace(directory, file_name(text), content)
     except OSError as error:
         return f"the plan could not be written: {error.strerror}"

@@ -97,7 +97,7 @@ class NameStamp(Record, frozen=True, kw_only=True):
 
 
 class SetStamp(Record, frozen=True, kw_only=True):
-    """A variable that the command line gave another text; such a plan is never kept."""
+    """A variable that the command line gave another text; a kept plan's name has it as well."""
 
     KIND = 6
     name: str

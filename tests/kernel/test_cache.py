@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from sandbox.plan import codec
+from sandbox.plan import cache, codec
 from sandbox.plan.ops import Execute
 from sandbox.plan.record import CwdStamp, HostStamp, Plan, Record
 from tests.kernel.harness import MS_REMOUNT, TICK, Sandbox, mount
@@ -133,14 +133,71 @@ def test_a_profile_that_names_the_working_directory_has_a_plan_for_each(staged: 
     assert len(os.listdir(staged.cache)) == 2
 
 
-def test_variables_of_the_command_line_are_not_kept(staged: Sandbox) -> None:
-    path = staged.profile(
-        f"[vars]\nstatus = '1'\n[process]\ncommand = ['{staged.probe}', 'exit', '${{status}}']"
-    )
-    options = [staged.launcher, "run", "-p", path, "--set", "status=2"]
+SETS = """
+[vars]
+status = '1'
+more = ''
+[process]
+command = ['{probe}', 'exit', '${{status}}${{more}}']
+"""
+
+
+def test_each_choice_of_variables_has_a_plan_of_its_own(staged: Sandbox) -> None:
+    path = staged.profile(SETS.format(probe=staged.probe))
+    choices = {
+        (): 1,
+        ("--set", "status=2"): 2,
+        ("--set=status=3",): 3,
+        ("--set", "status=2", "--set", "more=0"): 20,
+        ("--set", "more=0", "--set", "status=2", "--set", "status=3"): 30,
+        ("--set", "more="): 1,
+    }
+    for stage in (None, staged.without_python()):
+        for sets, status in choices.items():
+            arguments = [staged.launcher, "run", "-p", path, *sets]
+            assert staged.program(arguments, stage=stage).returncode == status, (sets, stage)
+    assert len(os.listdir(staged.cache)) == len(choices)
+
+
+def test_one_set_never_reads_as_another_or_as_a_profile(staged: Sandbox) -> None:
+    """What could be split elsewhere is told apart by the lengths."""
+    path = staged.profile(SETS.format(probe=staged.probe))
+    twisted = f"{cache.key(path, '/', for_cwd=False, sets=['status=4'])}"
+    staged.program([staged.launcher, "run", "-p", path, "--set", "status=4"])
+    stage = staged.without_python()
+    for arguments in (
+        ["-p", twisted],
+        ["-p", twisted.replace("path:", "")],
+        ["-p", path, "--set", "status=4" + "set:0000000000000000:"],
+        ["-p", path, "--set", ""],
+        ["-p", path, "--set", "status=4", "--set", ""],
+    ):
+        done = staged.program([staged.launcher, "run", *arguments], stage=stage)
+        assert done.returncode == NO_PYTHON, arguments
+
+
+@pytest.mark.parametrize("how", ("many", "long"))
+def test_too_much_of_set_for_a_key_is_compiled_each_time(staged: Sandbox, how: str) -> None:
+    path = staged.profile(SETS.format(probe=staged.probe))
+    sets = ["--set", "status=5"] * 33 if how == "many" else ["--set", "more=" + "0" * 4096]
+    arguments = [staged.launcher, "run", "-p", path, *sets]
     for _ in range(2):
-        assert staged.program(options).returncode == 2
-        assert launch(staged, path).returncode == 1
+        done = staged.program(arguments)
+        assert done.returncode == (5 if how == "many" else done.returncode)
+        assert "is not kept" in done.stderr
+        assert "too much of --set" in done.stderr
+    assert staged.program(arguments, stage=staged.without_python()).returncode == NO_PYTHON
+
+
+def test_what_was_set_tells_where_a_kept_plan_fails(staged: Sandbox) -> None:
+    missing = staged.path("missing")
+    mount = "[[mounts]]\ntype = 'bind'\nsource = '${d}'\ntarget = '${d}'\n"
+    path = staged.profile(f"[vars]\nd = '/usr'\n[process]\ncommand = ['true']\n{mount}")
+    for _ in range(2):
+        done = staged.program([staged.launcher, "run", "-p", path, "--set", f"d={missing}"])
+        assert done.returncode == 125
+        assert f"'{missing}' does not exist" in done.stderr
+        assert "hint: create it, or name another: --set d=PATH" in done.stderr
 
 
 def test_launches_at_the_same_time_do_not_disturb_each_other(staged: Sandbox) -> None:

@@ -134,6 +134,11 @@ def test_keys_are_what_the_command_line_says(profile: str, for_cwd: bool, key: s
     assert cache.key(profile, "/work", for_cwd=for_cwd) == key
 
 
+def test_what_is_set_stands_first_in_a_key_with_its_length_in_bytes() -> None:
+    key = cache.key("web", "/work", for_cwd=False, sets=("a=1", "b=é"))
+    assert key == "set:0000000000000003:a=1set:0000000000000004:b=éname:web"
+
+
 def test_the_key_of_a_path_at_the_root_has_one_slash() -> None:
     assert cache.key("web.toml", "/", for_cwd=False) == "path:/web.toml"
 
