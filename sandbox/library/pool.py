@@ -5,19 +5,20 @@ import os
 import threading
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, Literal, Self, Unpack, overload
+from typing import Any, Self
 
 from sandbox.errors import SandboxError
 from sandbox.library import calls
 from sandbox.library.launching import Word
-from sandbox.library.options import RunOptions, run_options
+from sandbox.library.options import Options
 from sandbox.library.profile import Profile
 from sandbox.library.result import Result
+from sandbox.library.runner import Runner
 from sandbox.library.sandbox import Sandbox
 from sandbox.library.watch import Watch
 
 
-class Pool:
+class Pool(Runner):
     """Keeps `size` sandboxes of one profile ready, for short calls.
 
     Each is built as far as it can be before it is known what will run, and then waits. It serves
@@ -58,75 +59,17 @@ class Pool:
                 watch.read()
             return sum(watch.ready and not watch.over for watch in waiting)
 
-    @overload
-    def run(
-        self,
-        argv: Sequence[Word] = (),
-        *,
-        input: bytes | None = None,
-        text: Literal[False] = False,
-        **options: Unpack[RunOptions],
-    ) -> Result[bytes]: ...
-
-    @overload
-    def run(
-        self,
-        argv: Sequence[Word] = (),
-        *,
-        input: str | None = None,
-        text: Literal[True],
-        **options: Unpack[RunOptions],
-    ) -> Result[str]: ...
-
-    def run(
-        self,
-        argv: Sequence[Word] = (),
-        *,
-        input: str | bytes | None = None,  # noqa: A002 - subprocess's name
-        text: bool = False,
-        **options: Unpack[RunOptions],
-    ) -> Result[Any]:
-        """Runs a program to its end, as `Sandbox.run` does. Raises SetupError."""
-        checked = run_options(text, input, **options)
+    def _run(self, argv: Sequence[Word], options: Options) -> Result[Any]:
         try:
-            return calls.run(self.sandbox.compiled, argv, checked, self._take, self._fill)
+            return calls.run(self.sandbox.compiled, argv, options, self._take, self._fill)
         finally:
             self._fill()
 
-    @overload
-    async def run_async(
-        self,
-        argv: Sequence[Word] = (),
-        *,
-        input: bytes | None = None,
-        text: Literal[False] = False,
-        **options: Unpack[RunOptions],
-    ) -> Result[bytes]: ...
-
-    @overload
-    async def run_async(
-        self,
-        argv: Sequence[Word] = (),
-        *,
-        input: str | None = None,
-        text: Literal[True],
-        **options: Unpack[RunOptions],
-    ) -> Result[str]: ...
-
-    async def run_async(
-        self,
-        argv: Sequence[Word] = (),
-        *,
-        input: str | bytes | None = None,  # noqa: A002 - subprocess's name
-        text: bool = False,
-        **options: Unpack[RunOptions],
-    ) -> Result[Any]:
-        """The same for asyncio, as `Sandbox.run_async`."""
+    async def _run_async(self, argv: Sequence[Word], options: Options) -> Result[Any]:
         from sandbox.library import aio
 
-        checked = run_options(text, input, **options)
         try:
-            return await aio.run(self.sandbox.compiled, argv, checked, self._take, self._fill)
+            return await aio.run(self.sandbox.compiled, argv, options, self._take, self._fill)
         finally:
             self._fill()
 
