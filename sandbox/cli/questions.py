@@ -3,6 +3,7 @@
 import os
 import shlex
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
@@ -27,7 +28,9 @@ class Question(NamedTuple):
 
 
 COMMAND = Question("Command", "What is to run, as you type it in a shell.")
-BASE = Question("Start from", "A profile whose grants this one has too; 'sbx profiles' lists them.")
+BASE = Question(
+    "Start from", "A profile whose grants this one has too; 'sbx profiles' tells what each is for."
+)
 READ = Question("Read", "Files and directories that it may read. A blank stands between two.")
 WRITE = Question("Write", "Files and directories that it may change, too.")
 DENY = Question("Deny", "What below those it must not open, such as .git or a file of passwords.")
@@ -57,10 +60,9 @@ def ask_command(judge: Callable[[tuple[str, ...]], object]) -> tuple[str, ...]:
 
 def ask_base(shipped: Sequence["Shipped"], default: str) -> str:
     """Ask for the profile to start from; a file's path will do too."""
-    width = max(len(profile.name) for profile in shipped)
-    for profile in shipped:
-        line = f"  {profile.name:<{width}}  {profile.description}"
-        print(output.paint(line, "dim", sys.stderr), file=sys.stderr)
+    listed = "Shipped: " + ", ".join(profile.name for profile in shipped)
+    text = textwrap.fill(listed, 98, break_on_hyphens=False)
+    print(output.paint(text, "dim", sys.stderr), file=sys.stderr)
     names = {profile.name for profile in shipped}
 
     def parse(text: str) -> str:
