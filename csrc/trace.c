@@ -306,7 +306,7 @@ static void note_set_id(struct sbx_trace *t, pid_t pid) {
 }
 
 static int counts_as_refusal(const struct sbx_watch *watch, int64_t error) {
-        return error > 0 && error < 128 && (watch->errors[error / 64] >> (error % 64) & 1);
+        return error >= 0 && error < 128 && (watch->errors[error / 64] >> (error % 64) & 1);
 }
 
 /* ---- Stops ---- */

@@ -12,7 +12,7 @@
 
 /* What is looked at when a call has ended. */
 struct sbx_watch {
-        uint64_t errors[2]; /* a bit for each errno that counts as a refusal */
+        uint64_t errors[2]; /* a bit for each errno that counts as a refusal; the first is for success */
         uint64_t masks[6];  /* the bits of each argument that tell one refusal from another */
         int8_t path[2];     /* the arguments that are paths; -1: none, or SBX_WATCH_DESCRIPTOR */
         int8_t directory[2]; /* those that are the directory that a path starts in; -1: the working directory */

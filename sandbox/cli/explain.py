@@ -134,13 +134,17 @@ def _lines(content: "Report", resolved: ResolvedProfile, target: TextIO) -> Iter
 
 def _others(content: "Report") -> str:
     number = len(content.others)
-    return f" ({number} failures more were not its doing; --json lists them)" if number else ""
+    if not number:
+        return ""
+    what = "another failure was" if number == 1 else f"{number} other failures were"
+    return f" ({what} not its doing; --json lists them)"
 
 
 def _denial(denial: "Denial", target: TextIO, *, is_likely: bool) -> Iterator[str]:
     words = [denial.call, printable(denial.subject)] if denial.subject else [denial.call]
     times = f", {denial.count} times" if denial.count > 1 else ""
-    head = f"  {' '.join(words)}: {denial.error or 'no effect'}"
+    nothing = "no effect" if denial.layer == "capability" else "no answer"
+    head = f"  {' '.join(words)}: {denial.error or nothing}"
     by = f" by {printable(denial.program)}" if denial.program else ""
     mark = paint("  <- likely the cause", "bad", target) if is_likely else ""
     yield f"{head}{paint(by + times, 'dim', target)}{mark}"

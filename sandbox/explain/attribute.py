@@ -8,7 +8,7 @@ from sandbox.explain.calls import WATCHES
 from sandbox.explain.denial import Advice, Denial, Layer, Reason, outside
 from sandbox.explain.files import explain_path, explain_two_paths
 from sandbox.explain.limits import file_size_limit, too_many_descriptors
-from sandbox.explain.network import address_of, ambient, explain_address
+from sandbox.explain.network import address_of, ambient, explain_address, explain_resolver
 from sandbox.explain.privileges import CAPABILITY, NEVER, explain_privilege
 from sandbox.explain.situation import Situation
 from sandbox.explain.syscalls import explain_filter
@@ -72,6 +72,7 @@ def explain(s: Situation, refusal: Refusal) -> Denial | None:
         advice=reason.advice,
         note=_with_seals(s, reason),
         probe=reason.probe,
+        trivial=reason.trivial,
         recovered=recovered,
         failed=refusal.failed,
         count=refusal.count,
@@ -116,6 +117,9 @@ def _what(s: Situation, refusal: Refusal, name: str | None) -> _What | None:
         return _What(subject, reason)
     if name is None or refusal.error == errnos.ENOSYS:
         return None
+    if refusal.error == 0:
+        resolver = explain_resolver(s, address_of(refusal.data))
+        return _What(subject, resolver) if resolver else None
     return _What(subject, _carried_out(s, refusal, name))
 
 

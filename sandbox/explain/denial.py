@@ -55,7 +55,8 @@ class Denial(msgspec.Struct, frozen=True, kw_only=True):
     about. `key` is the statement behind it, and `origin` where that stands (None: a default).
     Without `advice` no key allows it, and `note` says why or what else helps. `probe` means that
     programs ask so in passing, `failed` that the process then ended with another status than 0.
-    `recovered`: what was looked for was found elsewhere each time.
+    `trivial`: programs do as well without. `recovered`: what was looked for was found elsewhere
+    each time.
     """
 
     call: str
@@ -68,6 +69,7 @@ class Denial(msgspec.Struct, frozen=True, kw_only=True):
     advice: tuple[Advice, ...] = ()
     note: str = ""
     probe: bool = False
+    trivial: bool = False
     recovered: bool = False
     failed: bool = False
     count: int = 1
@@ -78,7 +80,7 @@ class Denial(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def matters(self) -> bool:
         """It would have gone well without the sandbox, and nothing else helped."""
-        return self.layer != Layer.OUTSIDE and not self.recovered
+        return self.layer != Layer.OUTSIDE and not self.recovered and not self.trivial
 
     @property
     def by_sandbox(self) -> bool:
@@ -122,6 +124,7 @@ class Reason(msgspec.Struct, frozen=True, kw_only=True):
     advice: tuple[Advice, ...] = ()
     note: str = ""
     probe: bool = False
+    trivial: bool = False
 
 
 def outside(text: str, *, probe: bool = False) -> Reason:

@@ -20,6 +20,8 @@ from sandbox.plan.tree import Kind
 from sandbox.process.failure import DETAIL_INTERPRETER
 from sandbox.process.launch import Failure, LaunchFailedError
 from sandbox.process.traced import (
+    KILLED,
+    SET_ID,
     STAGE_TRACE,
     Followed,
     Refusal,
@@ -123,7 +125,10 @@ class Explanation:
             denials += [denial for denial in late if denial.key not in known]
         finally:
             eyes.close()
-        return report(denials, total=seen.total, dropped=seen.dropped)
+        well = sum(
+            r.count for r in seen.refusals if not r.error and not r.flags & (SET_ID | KILLED)
+        )
+        return report(denials, total=seen.total - well, dropped=seen.dropped)
 
 
 def program_refusal(call: int, error: int, path: str) -> Refusal:

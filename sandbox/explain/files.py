@@ -24,19 +24,19 @@ from sandbox.profile.resolved import KeyPath, key_text
 # Libraries read them where they are there, and do without them where they aren't.
 _OPTIONAL: Final = frozenset(
     {"locale.alias", "locale-archive", "sitecustomize.py", "usercustomize.py", "ld.so.preload"}
-    | {"gai.conf", "host.conf", "selinux"}
+    | {"gai.conf", "host.conf", "selinux", "openssl.cnf"}
 )
 _COVERS: Final = frozenset({Kind.DENY, Kind.MASK})
 
 
 def explain_path(s: Situation, error: int, path: str, wish: Wish) -> Reason:
     """The reason for `error` on an absolute path as the payload named it."""
-    if os.path.basename(path) in _OPTIONAL:
-        wish = msgspec.structs.replace(wish, probe=True)
     found = s.look.inside(path, follow=wish.follow)
     if found is None:
         found = Found(path=os.path.normpath(path))
     reason = _reason(s, error, found, wish)
+    if reason is not None and os.path.basename(path) in _OPTIONAL:
+        return msgspec.structs.replace(reason, probe=True, trivial=True)
     return reason or outside("nothing in the profile stands against it", probe=wish.probe)
 
 
@@ -330,7 +330,8 @@ def _not_permitted(s: Situation, found: Found, wish: Wish) -> Reason | None:
 def _no_terminal() -> Reason:
     key = ("process", "terminal")
     text = "the payload has no controlling terminal"
-    return Reason(layer=Layer.NAMESPACE, text=text, key=key, advice=(Advice(key, "auto"),))
+    advice = (Advice(key, "auto"),)
+    return Reason(layer=Layer.NAMESPACE, text=text, key=key, advice=advice, probe=True)
 
 
 def _origin_of(node: Node | None) -> KeyPath:

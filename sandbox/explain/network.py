@@ -15,6 +15,7 @@ from sandbox.explain.uses import wish
 from sandbox.profile.resolved import KeyPath
 
 _MODE: Final[KeyPath] = ("network", "mode")
+_NAMES: Final = 53
 _LOCAL: Final = ("127.", "::1", "0.0.0.0", "::ffff:127.")  # noqa: S104 - compared with, not bound to
 
 
@@ -68,6 +69,19 @@ def explain_address(
         return outside("nobody listens on this socket")
     path = address.host if address.host.startswith("/") else f"{directory}/{address.host}"
     return explain_path(s, error, path, wish(call, (), b""))
+
+
+def explain_resolver(s: Situation, address: Address | None) -> Reason | None:
+    """A connection to a name server that went well: where none is known, resolvers ask a loopback.
+
+    Nothing is refused then: the answer just doesn't come.
+    """
+    if s.profile.network.mode != "none" or address is None:
+        return None
+    if address.port != _NAMES or not address.is_local:
+        return None
+    text = "a name is looked up, and the sandbox's own network has no name server"
+    return Reason(layer=Layer.NAMESPACE, text=text, key=_MODE, advice=(Advice(_MODE, "host"),))
 
 
 def _abstract(s: Situation, call: str, error: int, name: str) -> Reason:

@@ -128,6 +128,8 @@ def start_traced(
     tracer = _Tracer(launch, watches, keep)
     tracer.begin()
     failure = ffi.new("struct sbx_failure *")
+    if tracer.problem is not None:
+        raise tracer.problem
     if tracer.error < 0:
         tracer.free()
         raise LaunchFailedError(failure_of(tracer.failure))
@@ -160,6 +162,7 @@ class _Tracer:
         self.child = ffi.new("struct sbx_child *")
         self.failure = ffi.new("struct sbx_failure *")
         self.error = 0
+        self.problem: Exception | None = None
         self.pidfd = -1
         self.started, self.finished = threading.Event(), threading.Event()
         self.thread = threading.Thread(target=self._follow, name="sbx-trace", daemon=True)
@@ -181,17 +184,22 @@ class _Tracer:
 
     def _follow(self) -> None:
         """The thread's whole life: it starts the sandbox, and outlives it."""
-        lib.sbx_block_signals(ffi.new("uint64_t *"))
-        self.error = lib.sbx_start(self.launch, self.child, self.failure)
-        if self.error >= 0:  # before this thread can reap it
-            self.pidfd = os.pidfd_open(self.child.pid)
-        self.started.set()
-        while self.error >= 0:
-            self.error = lib.sbx_trace_run(self.trace, self.child, self._status)
-            if self.error != _FULL:
-                break
-            self._make_room()
-        self.finished.set()
+        try:
+            lib.sbx_block_signals(ffi.new("uint64_t *"))
+            self.error = lib.sbx_start(self.launch, self.child, self.failure)
+            if self.error >= 0:  # before this thread can reap it
+                self.pidfd = os.pidfd_open(self.child.pid)
+            self.started.set()
+            while self.error >= 0:
+                self.error = lib.sbx_trace_run(self.trace, self.child, self._status)
+                if self.error != _FULL:
+                    break
+                self._make_room()
+        except Exception as problem:  # noqa: BLE001 - it belongs to the thread that waits for this one
+            self.problem = problem
+        finally:  # with the thread the kernel ends what it traces
+            self.started.set()
+            self.finished.set()
 
     def _make_room(self) -> None:
         kept = ffi.new("uint8_t[]", lib.sbx_trace_count(self.trace))
@@ -201,6 +209,8 @@ class _Tracer:
 
     def status(self) -> int:
         """The payload's wait status. Raises LaunchFailedError, or OSError if it got away."""
+        if self.problem is not None:
+            raise self.problem
         if self.error < 0:
             raise OSError(-self.error, os.strerror(-self.error))
         end = ffi.new("struct sbx_exit *")

@@ -126,3 +126,19 @@ def test_failures_are_clean_under_the_sanitizers(launcher: Path, what: str) -> N
     done = run(launcher, "minimal", command)
     assert done.returncode == status, done.stderr
     assert "Sanitizer" not in done.stderr
+
+
+@pytest.mark.parametrize("seed", ("1", "2", "3"))
+def test_the_tracers_table_is_sound(tree: str, tmp_path: Path, seed: str) -> None:
+    """Counted, forgotten and halved at random, it says the same as a plain list."""
+    program = tmp_path / "table"
+    subprocess.run(
+        [
+            *("cc", "-std=gnu17", "-O1", "-g", "-D_GNU_SOURCE", f"-I{tree}/csrc"),
+            *("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-o", str(program)),
+            *(f"{tree}/tests/kernel/table_check.c", f"{tree}/csrc/trace_table.c"),
+        ],
+        check=True,
+    )
+    done = subprocess.run([str(program), seed], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), done

@@ -47,8 +47,9 @@ OUTSIDE: Final = {
 class Eyes:
     """Files that a case names, inside and outside."""
 
-    def __init__(self, inside: Mapping[str, File]) -> None:
+    def __init__(self, inside: Mapping[str, File], there: Mapping[str, File] = OUTSIDE) -> None:
         self._inside = {"/": DIRECTORY, **inside}
+        self._outside = there
 
     @staticmethod
     def _find(files: Mapping[str, File], path: str) -> Found:
@@ -66,7 +67,7 @@ class Eyes:
         return self._find(self._inside, path)
 
     def outside(self, path: str, *, follow: bool = True) -> Found:  # noqa: ARG002
-        return self._find(OUTSIDE, path)
+        return self._find(self._outside, path)
 
     def interpreter(self, path: str) -> str:
         return "/usr/bin/interpreter" if path.endswith("script") else ""
@@ -214,6 +215,7 @@ CASES: Final = (
     Case("another machine, IPv6", {}, "connect", errno.EADDRNOTAVAIL, Layer.NAMESPACE, ('network.mode = "host"',), data=at("2001:db8::1", 80)),
     Case("a name server", {}, "sendto", errno.ENETUNREACH, Layer.NAMESPACE, ('network.mode = "host"',), data=at("192.0.2.53", 53)),
     Case("a local service", {}, "connect", errno.ECONNREFUSED, Layer.NAMESPACE, ('network.mode = "host"',), data=at("127.0.0.1", 5432)),
+    Case("no name server", {}, "connect", 0, Layer.NAMESPACE, ('network.mode = "host"',), data=at("127.0.0.1", 53)),
     Case("no such service", {}, "connect", errno.ECONNREFUSED, Layer.OUTSIDE, (), data=at("127.0.0.1", 5433)),
     Case("unreachable in the host's network", INTERNET, "connect", errno.ENETUNREACH, Layer.OUTSIDE, (), data=at("192.0.2.1", 80)),
     Case("a low port", {}, "bind", errno.EACCES, Layer.CAPABILITY, ('capabilities.keep = ["CAP_NET_BIND_SERVICE"]', "capabilities.ambient = true"), data=at("0.0.0.0", 80)),
@@ -230,10 +232,10 @@ CASES: Final = (
 )  # fmt: skip
 
 
-def denial_of(case: Case) -> Denial | None:
+def denial_of(case: Case, there: Mapping[str, File] = OUTSIDE) -> Denial | None:
     resolved = resolve({**BASE, **case.tables})
     situation = situation_of(
-        resolved, case.host, compile_plan(resolved, case.host), Eyes(case.inside)
+        resolved, case.host, compile_plan(resolved, case.host), Eyes(case.inside, there)
     )
     paths = tuple(("/", path) for path in (case.path, case.second) if path)
     refusal = Refusal(
@@ -268,6 +270,26 @@ def test_a_refusal_has_its_layer_and_the_smallest_key(case: Case) -> None:
 def test_what_the_launch_does_is_nobodys_denial() -> None:
     case = next(case for case in CASES if case.name == "absent")
     assert denial_of(case._replace(flags=AT_LAUNCH)) is None
+
+
+@pytest.mark.parametrize(
+    ("tables", "address"),
+    (({}, at("127.0.0.1", 80)), ({}, at("192.0.2.1", 53)), (INTERNET, at("127.0.0.1", 53))),
+)
+def test_other_connections_that_go_well_are_no_denial(
+    tables: dict[str, Any], address: bytes
+) -> None:
+    case = next(case for case in CASES if case.name == "no name server")
+    assert denial_of(case._replace(tables=tables, data=address)) is None
+
+
+@pytest.mark.parametrize("name", ("locale.alias", "openssl.cnf"))
+def test_what_libraries_do_without_is_not_shown(name: str) -> None:
+    case = next(case for case in CASES if case.name == "absent")
+    there = {**OUTSIDE, f"/data/{name}": PLAIN}
+    found = denial_of(case._replace(path=f"/data/{name}"), there)
+    assert found is not None
+    assert (found.by_sandbox, found.matters) == (True, False)
 
 
 def test_a_kernel_that_lacks_a_call_is_not_the_sandbox() -> None:
