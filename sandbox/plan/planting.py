@@ -25,6 +25,7 @@ def planting(
     guards = [*profile.filesystem.deny, *profile.filesystem.mask, *profile.filesystem.protect]
     if any(_is_within(directory, os.path.realpath(guard)) for guard in guards):
         return ()
+    depth = max((len(path) for path in _others(profile) if _is_within(directory, path)), default=0)
     return tuple(
         resolved.problem(
             key,
@@ -33,7 +34,7 @@ def planting(
             f'protect it: filesystem.protect = ["{directory}"]',
         )
         for key, path in _writable(profile)
-        if _is_within(directory, path) or _is_within(path, directory)
+        if (_is_within(directory, path) and len(path) > depth) or _is_within(path, directory)
     )
 
 
@@ -52,6 +53,16 @@ def _writable(profile: Profile) -> Iterator[tuple[KeyPath, str]]:
     for index, mount in enumerate(profile.mounts):
         if mount.type == "bind" and mount.writable and mount.source:
             yield ("mounts", index), os.path.realpath(mount.source)
+
+
+def _others(profile: Profile) -> Iterator[str]:
+    """Where something else is than a directory of the host's that may be written to."""
+    yield from map(os.path.realpath, (*profile.filesystem.read, *profile.filesystem.execute))
+    for entry in profile.filesystem.tmpfs:
+        yield os.path.realpath(entry if isinstance(entry, str) else entry.path)
+    for mount in profile.mounts:
+        if mount.type != "bind" or not mount.writable:
+            yield os.path.realpath(mount.target)
 
 
 def _is_within(path: str, directory: str) -> bool:

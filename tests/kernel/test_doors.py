@@ -46,7 +46,7 @@ writable = true
 PROFILES = {
     "nothing": "",
     "rich": RICH,
-    "the whole host": "[filesystem]\nread = ['/']\nwrite = ['/tmp']",
+    "the whole host": "[filesystem]\nread = ['/']\nwrite = ['/var/tmp']",
     "no init": "[process]\ninit = false",
     "no filter": "[seccomp]\nenabled = false\n[landlock]\nenabled = false",
     "shared": "[namespaces]\nipc = false\nuts = false\n[network]\nmode = 'host'",

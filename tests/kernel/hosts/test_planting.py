@@ -70,3 +70,11 @@ def test_roots_payload_owns_no_cache(as_root: Sandbox) -> None:
     assert as_root.run(text, as_root.probe, "exit", "7").stderr == ""
     done = as_root.run(text + "[identity]\nmap = 'host'", as_root.probe, "exit", "7")
     assert WARNING in done.stderr
+
+
+def test_a_home_that_is_covered_is_not_warned_of(as_user: Sandbox) -> None:
+    """Above it may be written to: what counts is the most specific statement."""
+    above = f'[[mounts]]\ntype = "bind"\nsource = "{as_user.place}"\ntarget = "{as_user.place}"\nwritable = true\n'
+    assert WARNING in as_user.run(above, as_user.probe, "exit", "0").stderr
+    covered = f'{above}[filesystem]\ntmpfs = ["{as_user.home}"]'
+    assert as_user.run(covered, as_user.probe, "exit", "0").stderr == ""
