@@ -25,7 +25,6 @@ def planting(
     guards = [*profile.filesystem.deny, *profile.filesystem.mask, *profile.filesystem.protect]
     if any(_is_within(directory, os.path.realpath(guard)) for guard in guards):
         return ()
-    depth = max((len(path) for path in _others(profile) if _is_within(directory, path)), default=0)
     return tuple(
         resolved.problem(
             key,
@@ -33,8 +32,9 @@ def planting(
             "one there that a later launch runs",
             f'protect it: filesystem.protect = ["{directory}"]',
         )
-        for key, path in _writable(profile)
-        if (_is_within(directory, path) and len(path) > depth) or _is_within(path, directory)
+        for key, source, target in _writable(profile)
+        if _is_within(source, directory)
+        or (_is_within(directory, source) and not _is_covered(profile, directory, source, target))
     )
 
 
@@ -45,14 +45,21 @@ def _is_owner(profile: Profile, uid: int) -> bool:
     return profile.identity.map in {"host", "root", "self"} or any(m.idmap for m in profile.mounts)
 
 
-def _writable(profile: Profile) -> Iterator[tuple[KeyPath, str]]:
-    """The host's directories that may be written to, with the statements that say so."""
+def _writable(profile: Profile) -> Iterator[tuple[KeyPath, str, str]]:
+    """The host's directories that may be written to and where they are, with the statements that say so."""
     if profile.rootfs.type == "host" and profile.rootfs.overlay == "none":
         for index, path in enumerate(profile.filesystem.write):
-            yield ("filesystem", "write", index), os.path.realpath(path)
+            yield ("filesystem", "write", index), os.path.realpath(path), os.path.realpath(path)
     for index, mount in enumerate(profile.mounts):
         if mount.type == "bind" and mount.writable and mount.source:
-            yield ("mounts", index), os.path.realpath(mount.source)
+            target = os.path.realpath(mount.target)
+            yield ("mounts", index), os.path.realpath(mount.source), target
+
+
+def _is_covered(profile: Profile, directory: str, source: str, target: str) -> bool:
+    """Whether a more specific statement puts something else where the directory would be seen."""
+    seen = os.path.normpath(os.path.join(target, os.path.relpath(directory, source)))
+    return any(_is_within(seen, path) and len(path) > len(target) for path in _others(profile))
 
 
 def _others(profile: Profile) -> Iterator[str]:

@@ -78,3 +78,10 @@ def test_a_home_that_is_covered_is_not_warned_of(as_user: Sandbox) -> None:
     assert WARNING in as_user.run(above, as_user.probe, "exit", "0").stderr
     covered = f'{above}[filesystem]\ntmpfs = ["{as_user.home}"]'
     assert as_user.run(covered, as_user.probe, "exit", "0").stderr == ""
+    elsewhere = above.replace(f'target = "{as_user.place}"', 'target = "/mnt"')
+    assert (
+        WARNING
+        in as_user.run(
+            f'{elsewhere}[filesystem]\ntmpfs = ["{as_user.home}"]', as_user.probe, "exit", "0"
+        ).stderr
+    )
