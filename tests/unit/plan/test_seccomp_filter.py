@@ -7,6 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from sandbox.errors import SandboxError
 from sandbox.plan.seccomp import compile_compact, compile_filter, compile_libseccomp
 from sandbox.plan.seccomp_groups import GROUPS
 from sandbox.plan.seccomp_policy import Action, Arg, Op, Rule, SeccompPolicy
@@ -144,14 +145,30 @@ FAR = SeccompPolicy(
 """libseccomp's program of this one begins with a jump too far for one instruction."""
 
 
+MERGED = SeccompPolicy(
+    rules=(
+        Rule(call="read", action="allow"),
+        Rule(call="read", action="deny", args=(Arg(1, "gt", (0,)),)),
+        Rule(call="read", action="deny", args=(Arg(2, "eq", (0,), 0, 32), Arg(1, "lt", (1,)))),
+    )
+)
+"""Of this one libseccomp 2.5.4 loses the condition on argument 2, so no launch takes it."""
+
+
+@example(MERGED, "x86_64", 0)
 @example(FAR, "aarch64", 0)
 @example(SeccompPolicy(default_errno=38), "aarch64", 0)
 @given(policies, st.sampled_from(MACHINES), st.integers(0, 2**32))
 def test_any_policy_its_filter_and_libseccomps_agree(
     policy: SeccompPolicy, machine: str, seed: int
 ) -> None:
-    compact = Program(compile_filter(policy, machine))
-    reference = Program(compile_libseccomp(policy, machine), limit=50000)
+    """Or the policy is refused, and libseccomp's is the filter that is wrong."""
+    try:
+        compact = Program(compile_filter(policy, machine))
+        reference = Program(compile_libseccomp(policy, machine), limit=50000)
+    except SandboxError as refused:
+        assert "differs from libseccomp's" in str(refused)  # noqa: PT017 - or nothing is raised
+        compact = reference = Program(compile_compact(policy, machine))
     arch = NATIVE[machine]
     told = {rule.call for rule in policy.rules} | set(CALLS)
     for known, number in numbers(machine).items():
