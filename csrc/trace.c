@@ -441,7 +441,16 @@ static void on_stop(struct sbx_trace *t, pid_t pid, int status) {
         }
 }
 
-int sbx_trace_run(struct sbx_trace *t, const struct sbx_child *child, int *ret_status) {
+/* A signal for each stop would wake a thread that waits for something else. */
+static void set_stop_signals(int wanted) {
+        struct sigaction action;
+        if (sigaction(SIGCHLD, NULL, &action) < 0)
+                return;
+        action.sa_flags = wanted ? action.sa_flags & ~SA_NOCLDSTOP : action.sa_flags | SA_NOCLDSTOP;
+        sigaction(SIGCHLD, &action, NULL);
+}
+
+static int follow(struct sbx_trace *t, const struct sbx_child *child, int *ret_status) {
         int status;
         if (table_is_full(&t->table))
                 table_halve(&t->table);
@@ -465,4 +474,14 @@ int sbx_trace_run(struct sbx_trace *t, const struct sbx_child *child, int *ret_s
                         return TRACE_ENDED;
                 }
         }
+}
+
+int sbx_trace_run(struct sbx_trace *t, const struct sbx_child *child, int *ret_status) {
+        struct sigaction before;
+        int known = sigaction(SIGCHLD, NULL, &before);
+        set_stop_signals(0);
+        int r = follow(t, child, ret_status);
+        if (known >= 0 && !(before.sa_flags & SA_NOCLDSTOP))
+                set_stop_signals(1);
+        return r;
 }
