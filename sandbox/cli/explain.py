@@ -163,13 +163,24 @@ def _denial(denial: "Denial", target: TextIO, *, is_likely: bool) -> Iterator[st
 
 def _addition(content: "Report", resolved: ResolvedProfile) -> Iterator[str]:
     from sandbox.explain import snippet
+    from sandbox.profile.names import shipped_names, shipped_path
 
     text = snippet(content)
     if not text:
         return
-    name = os.path.basename(resolved.files[0])
+    own = resolved.files[0]
+    shipped = next((name for name in shipped_names() if shipped_path(name) == own), None)
+    name = printable(os.path.basename(own))
+    where = (
+        f"a profile that extends {shipped}"
+        if shipped
+        else f"{name} or in a profile that extends it"
+    )
     yield ""
-    yield f"To allow what is likely needed, say in {printable(name)} or in a profile that extends it:"
+    yield f"To allow what is likely needed, say in {where}:"
     yield ""
     for line in text.split("\n"):
         yield f"    {printable(line)}" if line else ""
+    if "\n[capabilities]\n" in f"\n{text}\n":
+        yield ""
+        yield "Capabilities are privileges over the whole sandbox: few programs need those that they try."

@@ -452,3 +452,16 @@ def test_children_and_threads_are_followed(sandbox: Sandbox) -> None:
     assert found["/usr/by-grandchild"] == ("EROFS", "touch")
     others = {d["subject"] for d in report["others"]}
     assert {f"/usr/by-thread-{n}/x" for n in range(9)} <= others
+
+
+def test_the_words_for_a_person_know_whose_profile_it_is(sandbox: Sandbox) -> None:
+    """A shipped one isn't for editing; privileges aren't for the taking."""
+    command = [sandbox.launcher, "run", "--explain", "--profile"]
+    own = sandbox.profile("[seccomp]\nallow = ['chroot']")
+    words = sandbox.program([*command, own, "--", sandbox.probe, "chroot", "/"]).stderr
+    assert f"say in {os.path.basename(own)} or in a profile that extends it:" in words
+    assert "[capabilities]" in words
+    assert "few programs need those that they try" in words
+    words = sandbox.program([*command, "minimal", "--", "touch", "/usr/made"]).stderr
+    assert "say in a profile that extends minimal:" in words
+    assert "Capabilities" not in words
