@@ -90,7 +90,7 @@ def command(
     data = codec.encode(plan)
     for problem in planting(resolved, environ, os.geteuid()):
         output.warn(f"{problem.text()}; {problem.hint}")
-    _keep(plan, profile, variables, cwd, environ, started_ns)
+    _keep(plan, profile, variables, cwd, environ, started_ns, launcher)
     streams = _terminal(plan)
     if explain or target is not None:
         from sandbox.cli.explain import run_explained
@@ -129,12 +129,19 @@ def _keep(
     cwd: str,
     environ: dict[str, str],
     started_ns: int,
+    launcher: str,
 ) -> None:
     """The next launch needs no Python; one that can't be kept is only slower."""
     from sandbox.plan import cache
 
     reason = cache.store(
-        plan, profile=profile, sets=sets, cwd=cwd, environ=environ, started_ns=started_ns
+        plan,
+        profile=profile,
+        sets=sets,
+        cwd=cwd,
+        environ=environ,
+        started_ns=started_ns,
+        launcher=launcher,
     )
     if reason:
         output.warn(f"the compiled plan is not kept, so each launch compiles it anew: {reason}")

@@ -31,6 +31,8 @@ _NEW_FILE_FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | 
 
 
 _PATH_MAX: Final = 4096
+# As the launcher sees itself.
+_ITSELF: Final = "/proc/self/exe"
 # A path that leads nowhere; the same in file_is_same of csrc/cache.c.
 _MISSING: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 
@@ -73,18 +75,21 @@ def store(
     environ: Mapping[str, str],
     started_ns: int,
     sets: Sequence[str] = (),
+    launcher: str = "",
 ) -> str:
     """Keep the plan for the next launch; the reason if that isn't possible, else nothing.
 
     `profile` and `sets` (each NAME=VALUE) are what the command line says, and nothing else of the
-    command line may have changed the plan. `started_ns` is a time (of time.time_ns) before the first of the plan's
-    files was read. Not to be able to keep a plan is no error: every launch works without.
+    command line may have changed the plan. `started_ns` is a time (of time.time_ns) before the
+    first of the plan's files was read. `launcher` is the program that may run it: another
+    installation has profiles and code of its own. Not to be able to keep a plan is no error: every
+    launch works without.
     """
     name = NameStamp(key=key(profile, cwd, for_cwd=False, sets=sets))
     plan = msgspec.structs.replace(plan, stamps=(*plan.stamps, name))
     try:
         _check_sets(sets)
-        content = codec.encode(stamped(plan, started_ns))
+        content = codec.encode(stamped(plan, started_ns, launcher))
         directory = _open_directory(cache_dir(environ, os.geteuid()))
     except (_NotKeptError, codec.BadPlanError) as error:
         return str(error)
@@ -119,13 +124,16 @@ def trouble(environ: Mapping[str, str]) -> str:
     return ""
 
 
-def stamped(plan: Plan, started_ns: int) -> Plan:
+def stamped(plan: Plan, started_ns: int, launcher: str = "") -> Plan:
     """The plan with the state of every file that it depends on."""
     watched = [*plan.watched, *(Watched(path, follow=True) for path in _own_files())]
     stamps = [*plan.stamps, *(_stamp(item) for item in watched)]
     for stamp in stamps:
         if isinstance(stamp, FileStamp) and stamp.ctime_ns > started_ns - TICK_NS:
             raise _NotKeptError(f"{stamp.path} has changed just now")
+    if launcher:
+        itself = _stamp(Watched(launcher, follow=True))
+        stamps.append(msgspec.structs.replace(itself, path=_ITSELF))
     return msgspec.structs.replace(plan, stamps=tuple(stamps), watched=())
 
 

@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import subprocess
 import time
 from collections.abc import Callable
@@ -224,6 +225,17 @@ def test_a_changed_profile_is_compiled_anew(staged: Sandbox, profile: str) -> No
     time.sleep(TICK)
     assert launch(staged, profile).returncode == 5
     assert is_warm(staged, profile, 5)
+
+
+def test_a_plan_of_another_installation_is_not_taken(staged: Sandbox, profile: str) -> None:
+    """It has profiles and code of its own, though the version be the same."""
+    assert is_warm(staged, profile)
+    other = staged.mkdir("other")
+    for name in ("sbx", "sbx-python"):
+        shutil.copy(os.path.join(os.path.dirname(staged.launcher), name), other)
+    words = [f"{other}/sbx", "run", "-p", profile]
+    assert staged.program(words, stage=staged.without_python()).returncode == NO_PYTHON
+    assert is_warm(staged, profile)
 
 
 def test_a_replaced_profile_is_compiled_anew(staged: Sandbox, profile: str) -> None:
