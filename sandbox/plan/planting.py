@@ -22,9 +22,6 @@ def planting(
     if directory is None or not _is_owner(profile, uid):
         return ()
     directory = os.path.realpath(directory)
-    guards = [*profile.filesystem.deny, *profile.filesystem.mask, *profile.filesystem.protect]
-    if any(_is_within(directory, os.path.realpath(guard)) for guard in guards):
-        return ()
     return tuple(
         resolved.problem(
             key,
@@ -33,9 +30,27 @@ def planting(
             f'protect it: filesystem.protect = ["{directory}"]',
         )
         for key, source, target in _writable(profile)
-        if _is_within(source, directory)
-        or (_is_within(directory, source) and not _is_covered(profile, directory, source, target))
+        if _is_within(source, directory) or _is_open(profile, source, target, directory)
     )
+
+
+def _is_open(profile: Profile, source: str, target: str, directory: str) -> bool:
+    """Whether a writable mount of `source` at `target` shows the cache, and nothing keeps it."""
+    if not _is_within(directory, source):
+        return False
+    inside = target.rstrip("/") + directory[len(source.rstrip("/")) :]
+    filesystem = profile.filesystem
+    if any(_is_within(inside, os.path.realpath(path)) for path in filesystem.protect):
+        return False
+    # A mount keeps its own name; the directories above it can be renamed, and made anew.
+    covers = [
+        *filesystem.deny,
+        *filesystem.mask,
+        *(entry.path for entry in filesystem.tmpfs_entries()),
+        *(mount.target for mount in profile.mounts if not mount.writable or mount.type != "bind"),
+    ]
+    beneath = (path for path in covers if os.path.dirname(path) == target)
+    return not any(_is_within(inside, path) for path in beneath)
 
 
 def _is_owner(profile: Profile, uid: int) -> bool:
@@ -46,30 +61,13 @@ def _is_owner(profile: Profile, uid: int) -> bool:
 
 
 def _writable(profile: Profile) -> Iterator[tuple[KeyPath, str, str]]:
-    """The host's directories that may be written to and where they are, with the statements that say so."""
+    """The host's directories that may be written to, where they appear, and who says so."""
     if profile.rootfs.type == "host" and profile.rootfs.overlay == "none":
         for index, path in enumerate(profile.filesystem.write):
             yield ("filesystem", "write", index), os.path.realpath(path), os.path.realpath(path)
     for index, mount in enumerate(profile.mounts):
         if mount.type == "bind" and mount.writable and mount.source:
-            target = os.path.realpath(mount.target)
-            yield ("mounts", index), os.path.realpath(mount.source), target
-
-
-def _is_covered(profile: Profile, directory: str, source: str, target: str) -> bool:
-    """Whether a more specific statement puts something else where the directory would be seen."""
-    seen = os.path.normpath(os.path.join(target, os.path.relpath(directory, source)))
-    return any(_is_within(seen, path) and len(path) > len(target) for path in _others(profile))
-
-
-def _others(profile: Profile) -> Iterator[str]:
-    """Where something else is than a directory of the host's that may be written to."""
-    yield from map(os.path.realpath, (*profile.filesystem.read, *profile.filesystem.execute))
-    for entry in profile.filesystem.tmpfs:
-        yield os.path.realpath(entry if isinstance(entry, str) else entry.path)
-    for mount in profile.mounts:
-        if mount.type != "bind" or not mount.writable:
-            yield os.path.realpath(mount.target)
+            yield ("mounts", index), os.path.realpath(mount.source), mount.target
 
 
 def _is_within(path: str, directory: str) -> bool:

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from tests.kernel.harness import Sandbox
+from tests.kernel.harness import Sandbox, answers, join
 
 WARNING = "where sbx keeps compiled plans: it could leave one there that a later launch runs"
 
@@ -60,8 +60,20 @@ def test_what_leaves_the_cache_alone_is_not_warned_of(sandbox: Sandbox) -> None:
         f"[filesystem]\nwrite = ['{project}']",
         f"[filesystem]\nread = ['{sandbox.home}']",
         f"[filesystem]\nwrite = ['{sandbox.home}']\ndeny = ['{sandbox.home}/.cache']",
+        f"[filesystem]\nwrite = ['{sandbox.place}']\ntmpfs = ['{sandbox.home}']",
     ):
         assert sandbox.run(text, sandbox.probe, "exit", "7").stderr == ""
+
+
+def test_a_cover_whose_name_can_be_moved_away_is_none(as_user: Sandbox) -> None:
+    """~/.cache can be renamed with what is mounted in it, and made anew."""
+    text = f"[filesystem]\nwrite = ['{as_user.home}']\ndeny = ['{as_user.cache}']"
+    assert WARNING in as_user.run(text, as_user.probe, "exit", "7").stderr
+    above = os.path.dirname(as_user.cache)
+    moved = ("rename", above, f"{as_user.home}/moved")
+    tries = (moved, ("mkdir", above), ("mkdir", as_user.cache))
+    found = answers(as_user.run(text, as_user.probe, *join(tries)).stdout)
+    assert [answer.outcome for answer in found] == ["ok", "ok", "ok"]
 
 
 def test_roots_payload_owns_no_cache(as_root: Sandbox) -> None:
