@@ -139,7 +139,9 @@ def command(
     from sandbox.draft.compose import Answers, Place, compose
 
     if not working_directory():
-        raise SandboxError("the working directory was removed", hint="change to another one")
+        raise SandboxError(
+            "the working directory doesn't exist any more", hint="change to another directory"
+        )
     asking = not yes and sys.stdin.isatty() and sys.stderr.isatty()
     if target and not force:
         _refuse_existing(target)

@@ -266,7 +266,7 @@ def test_a_removed_working_directory_is_named(sbx: Sbx, here: str) -> None:
         ["sh", "-c", script], env=sbx.environment({}), capture_output=True, text=True, check=False
     )
     assert done.returncode == EXIT_SANDBOX
-    assert done.stderr.startswith("sbx: error: the working directory was removed\n")
+    assert done.stderr.startswith("sbx: error: the working directory doesn't exist any more\n")
 
 
 def test_what_a_base_seals_stays_as_it_is(sbx: Sbx, here: str) -> None:
