@@ -26,6 +26,8 @@ QUICK: Final = {
     "stages": 30,
     "parts": 30,
     "library": 30,
+    "work": 5,
+    "explain": 2,
 }
 
 NAMES: Final = tuple(QUICK)
