@@ -27,10 +27,14 @@ class Server:
     def __init__(self, port: int) -> None:
         self.port = port
 
-    def load(self, requests: int) -> float:
-        """Milliseconds until so many requests for the page were answered, all of them rightly."""
+    def load(self, requests: int, *, keep_alive: bool) -> float:
+        """Milliseconds until so many requests for the page were answered, all of them rightly.
+
+        Each over a connection of its own, or all over those of a few clients.
+        """
         url = f"http://127.0.0.1:{self.port}/page.html"
-        words = ["ab", "-q", "-k", "-c", str(CLIENTS), "-n", str(requests), url]
+        kept = ["-k"] if keep_alive else []
+        words = ["ab", "-q", *kept, "-c", str(CLIENTS), "-n", str(requests), url]
         done = subprocess.run(words, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise BenchmarkError(f"ab: {done.stderr.strip()}")
