@@ -1,5 +1,6 @@
 """`run` and `run_async`, which sandboxes and pools have alike."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, Literal, Unpack, overload
 
@@ -8,7 +9,7 @@ from sandbox.library.options import Options, RunOptions, run_options
 from sandbox.library.result import Result
 
 
-class Runner:
+class Runner(ABC):
     """Something that runs programs to their ends."""
 
     @overload
@@ -84,8 +85,8 @@ class Runner:
         """
         return await self._run_async(argv, run_options(text, input, **options))
 
-    def _run(self, argv: Sequence[Word], options: Options) -> Result[Any]:
-        raise NotImplementedError
+    @abstractmethod
+    def _run(self, argv: Sequence[Word], options: Options) -> Result[Any]: ...
 
-    async def _run_async(self, argv: Sequence[Word], options: Options) -> Result[Any]:
-        raise NotImplementedError
+    @abstractmethod
+    async def _run_async(self, argv: Sequence[Word], options: Options) -> Result[Any]: ...
