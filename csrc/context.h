@@ -101,14 +101,25 @@ op_function perform_map_ids, perform_set_ids, perform_set_groups, perform_set_de
         perform_restrict_self, perform_check_descriptors, perform_seal_descriptors, perform_keep_descriptor,
         perform_install_filter, perform_execute;
 
-/* executor.c */
+/* operations.c */
+int for_each_op(struct context *c, int opening);
 int run_ops(struct context *c, const struct plan_record *from, uint32_t index);
-void report_and_exit(struct context *c, int error) __attribute__((noreturn));
+
+/* executor.c */
 void mark(const struct context *c, uint32_t stage, uint32_t op);
+static inline int opens_outside(const struct context *c) {
+        return (c->plan->header->flags & PLAN_FLAG_SOURCES_OUTSIDE) != 0;
+}
 static inline const char *string_of(const struct context *c, struct plan_ref ref) {
         return plan_string(c->plan, ref);
 }
 
+/* first.c */
+void first_process(struct context *c) __attribute__((noreturn));
+void report_and_exit(struct context *c, int error) __attribute__((noreturn));
+
+/* cpus.c */
+void stay_on_this_cpu(struct sbx_cpus *cpus);
 void restore_cpus(struct sbx_cpus *cpus);
 long wait_for_signal(const uint64_t *set, struct sbx_cpus *cpus);
 

@@ -15,59 +15,13 @@ from typing import Final, Literal
 from sandbox._calls import answers
 from sandbox._mountinfo import covered_proc, unbindable
 from sandbox._paths import working_directory
+from sandbox.capabilities import CAPABILITY_NAMES, OF_A_NAMESPACE, capability_mask, capability_names
 
 CgroupVersion = Literal["v1", "hybrid", "v2", "none"]
 IdRange = tuple[int, int]
 
-# linux/capability.h, in the order of their numbers.
-CAPABILITY_NAMES: Final = (
-    "CAP_CHOWN",
-    "CAP_DAC_OVERRIDE",
-    "CAP_DAC_READ_SEARCH",
-    "CAP_FOWNER",
-    "CAP_FSETID",
-    "CAP_KILL",
-    "CAP_SETGID",
-    "CAP_SETUID",
-    "CAP_SETPCAP",
-    "CAP_LINUX_IMMUTABLE",
-    "CAP_NET_BIND_SERVICE",
-    "CAP_NET_BROADCAST",
-    "CAP_NET_ADMIN",
-    "CAP_NET_RAW",
-    "CAP_IPC_LOCK",
-    "CAP_IPC_OWNER",
-    "CAP_SYS_MODULE",
-    "CAP_SYS_RAWIO",
-    "CAP_SYS_CHROOT",
-    "CAP_SYS_PTRACE",
-    "CAP_SYS_PACCT",
-    "CAP_SYS_ADMIN",
-    "CAP_SYS_BOOT",
-    "CAP_SYS_NICE",
-    "CAP_SYS_RESOURCE",
-    "CAP_SYS_TIME",
-    "CAP_SYS_TTY_CONFIG",
-    "CAP_MKNOD",
-    "CAP_LEASE",
-    "CAP_AUDIT_WRITE",
-    "CAP_AUDIT_CONTROL",
-    "CAP_SETFCAP",
-    "CAP_MAC_OVERRIDE",
-    "CAP_MAC_ADMIN",
-    "CAP_SYSLOG",
-    "CAP_WAKE_ALARM",
-    "CAP_BLOCK_SUSPEND",
-    "CAP_AUDIT_READ",
-    "CAP_PERFMON",
-    "CAP_BPF",
-    "CAP_CHECKPOINT_RESTORE",
-)
-
 NAMESPACES: Final = ("user", "mnt", "pid", "net", "ipc", "uts", "cgroup", "time")
 
-# A bit that no capability has: the set counts in a user namespace other than the machine's own.
-OF_A_NAMESPACE: Final = 1 << 63
 # linux/proc_ns.h PROC_USER_INIT_INO: the inode of the first user namespace.
 _FIRST_USER_NAMESPACE: Final = 0xEFFFFFFD
 
@@ -169,7 +123,7 @@ class Host:
     @property
     def capability_mask(self) -> int:
         """The effective set as the kernel counts it, with OF_A_NAMESPACE where it is no more."""
-        mask = sum(1 << _capability_number(name) for name in self.capabilities)
+        mask = capability_mask(self.capabilities)
         return mask if self.first_user_namespace else mask | OF_A_NAMESPACE
 
     @property
@@ -277,19 +231,6 @@ def parse_release(release: str) -> tuple[int, int, int]:
         numbers.append(int(digits or 0))
     major, minor, patch = [*numbers, 0, 0, 0][:3]
     return major, minor, patch
-
-
-def capability_names(mask: int) -> frozenset[str]:
-    """The names in a bit mask; a number that has no name here is CAP_<number>."""
-    return frozenset(
-        CAPABILITY_NAMES[bit] if bit < len(CAPABILITY_NAMES) else f"CAP_{bit}"
-        for bit in range(mask.bit_length())
-        if mask >> bit & 1
-    )
-
-
-def _capability_number(name: str) -> int:
-    return CAPABILITY_NAMES.index(name) if name in CAPABILITY_NAMES else int(name[4:])
 
 
 def parse_id_ranges(lines: Iterable[str], name: str, uid: int) -> Iterator[IdRange]:

@@ -6,8 +6,9 @@ from typing import Any, TypeVar
 import msgspec
 
 from sandbox._calls import SECCOMP_ACTIONS
+from sandbox.capabilities import CAPABILITY_NAMES
 from sandbox.errors import Problem
-from sandbox.host import CAPABILITY_NAMES, NAMESPACES, Host
+from sandbox.host import NAMESPACES, Host
 from sandbox.plan.compile import compile as compile_plan
 from sandbox.plan.record import Op, Plan
 from sandbox.profile.model import Profile

@@ -17,7 +17,7 @@ from sandbox.plan import codec, syscalls
 from sandbox.plan.ops import Execute
 from sandbox.plan.record import Plan
 from sandbox.plan.tree import Kind
-from sandbox.process.failure import DETAIL_INTERPRETER
+from sandbox.process.failure_words import DETAIL_INTERPRETER
 from sandbox.process.launch import Failure, LaunchFailedError
 from sandbox.process.traced import (
     KILLED,

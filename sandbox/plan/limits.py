@@ -3,7 +3,7 @@
 from typing import Final
 
 from sandbox import units
-from sandbox.host import CAPABILITY_NAMES
+from sandbox.capabilities import capability_mask
 from sandbox.plan.identity import Identity
 from sandbox.plan.inputs import Inputs
 from sandbox.plan.kernel import RLIMITS, Secure
@@ -32,11 +32,6 @@ def rlimits(inputs: Inputs) -> list[Step]:
     return [step for _, step in sorted(found, key=lambda pair: pair[0])]
 
 
-def mask(names: tuple[str, ...]) -> int:
-    """Capabilities as a bit mask."""
-    return sum(1 << CAPABILITY_NAMES.index(name) for name in set(names))
-
-
 def securebits(inputs: Inputs, identity: Identity) -> list[Step]:
     """Set while the process may still; before its ids change, so that it keeps what it has.
 
@@ -57,7 +52,7 @@ def securebits(inputs: Inputs, identity: Identity) -> list[Step]:
 
 def bounding_set(inputs: Inputs) -> list[Step]:
     """No program of the sandbox can have more than what the profile keeps."""
-    op = LimitCapabilities(bounding=mask(inputs.profile.capabilities.keep))
+    op = LimitCapabilities(bounding=capability_mask(inputs.profile.capabilities.keep))
     return [Step(op, ("capabilities", "keep"))]
 
 
@@ -70,7 +65,7 @@ def capabilities(inputs: Inputs, identity: Identity) -> list[Step]:
             f"user {identity.uid} loses them when the program is started",
             'set capabilities.ambient = true, or identity.user = "root"',
         )
-    kept = mask(table.keep)
+    kept = capability_mask(table.keep)
     passed = kept if table.ambient else 0
     op = SetCapabilities(permitted=kept, inheritable=passed, ambient=passed)
     return [Step(op, ("capabilities", "keep"))]

@@ -3,7 +3,7 @@
 from enum import IntEnum
 from typing import Final
 
-from sandbox.host import CAPABILITY_NAMES
+from sandbox.capabilities import CAPABILITY_NAMES
 from sandbox.plan.kernel import (
     NAMESPACES,
     RLIMIT_WORDS,

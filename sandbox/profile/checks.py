@@ -188,7 +188,7 @@ def errno_name(value: str) -> str:
 
 def capability(value: str) -> str:
     """The name of a capability that this version of sbx knows."""
-    from sandbox.host import CAPABILITY_NAMES
+    from sandbox.capabilities import CAPABILITY_NAMES
 
     if value not in CAPABILITY_NAMES:
         upper = value.upper()

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sandbox import _calls, host
-from sandbox.host import Host, capability_names, parse_id_ranges, parse_release, probe
+from sandbox.capabilities import CAPABILITY_NAMES, capability_names
+from sandbox.host import Host, parse_id_ranges, parse_release, probe
 
 
 @pytest.fixture(scope="module")
@@ -32,12 +33,12 @@ def test_machine_and_release_are_uname_s(here: Host) -> None:
 def test_capabilities_are_the_effective_set_of_proc(here: Host) -> None:
     with open("/proc/self/status", encoding="ascii") as status:
         mask = next(line.split()[1] for line in status if line.startswith("CapEff:"))
-    bits = {host.CAPABILITY_NAMES.index(name) for name in here.capabilities}
+    bits = {CAPABILITY_NAMES.index(name) for name in here.capabilities}
     assert sum(1 << bit for bit in bits) == int(mask, 16)
 
 
 def test_the_last_capability_has_a_name_or_this_kernel_is_newer_than_the_table(here: Host) -> None:
-    assert here.last_capability >= host.CAPABILITY_NAMES.index("CAP_AUDIT_READ")
+    assert here.last_capability >= CAPABILITY_NAMES.index("CAP_AUDIT_READ")
 
 
 def test_links_of_the_root_lead_where_the_links_lead(here: Host) -> None:
