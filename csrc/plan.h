@@ -106,13 +106,15 @@ struct plan_record {
         OP(47, RestrictRoot, "u")                                                                                      \
         OP(48, NewKeyring, "")                                                                                         \
         OP(49, MountDev, "suuu")                                                                                       \
-        OP(50, MakeDevice, "suu")
+        OP(50, MakeDevice, "suu")                                                                                      \
+        OP(51, CreateCgroup, "u")                                                                                      \
+        OP(52, SetCgroup, "ssss")
 
 enum plan_kind {
 #define OP(number, name, layout) PLAN_##name = number,
         PLAN_OPS(OP)
 #undef OP
-                PLAN_KIND_COUNT = 51
+                PLAN_KIND_COUNT = 53
 };
 
 /* MapIds: who writes the maps. What stands before it in a plan runs meanwhile, with ids that aren't mapped yet. */
@@ -168,6 +170,17 @@ struct op_allow_path { struct plan_ref path; uint64_t access, flags; };
 struct op_allow_port { uint64_t port, access; };
 struct op_install_filter { struct plan_ref program; uint64_t flags; };
 struct op_execute { struct plan_ref argv; };
+
+/* version 2: one cgroup in the one hierarchy that each SetCgroup names.  1: one in every hierarchy that a SetCgroup
+ * names.  Where it lies is decided at launch; it stands before all SetCgroup, and these in the order of writing. */
+struct op_create_cgroup { uint64_t version; };
+/* hierarchy: its mount point, such as /sys/fs/cgroup (v2) or /sys/fs/cgroup/memory (v1).
+ * file empty: the controller is only to measure with; where version 2 can't have it, it's left out without an error.
+ * value empty: what the same file has in the cgroup above (cpuset.cpus and cpuset.mems of version 1, which start empty
+ * and must be filled before a process is let in).
+ * cpuset.cpus and cpuset.mems of version 2 take numbers that can't be had, and then do nothing: the value must be
+ * within what is effective above. */
+struct op_set_cgroup { struct plan_ref hierarchy, controller, file, value; };
 
 /* STAMP(number, Name, layout): what a plan was made from; one that differs makes the plan stale. */
 #define PLAN_STAMPS(STAMP)                                                                                             \

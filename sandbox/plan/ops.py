@@ -5,6 +5,7 @@
 
 from typing import Final
 
+from sandbox.plan.cgroup_ops import CreateCgroup, SetCgroup
 from sandbox.plan.mount_ops import (
     ANY_DEVICE,
     AttachProc,
@@ -79,6 +80,7 @@ __all__ = [
     "BringUpLoopback",
     "ChangeDirectory",
     "CheckDescriptors",
+    "CreateCgroup",
     "CreateLandlockRuleset",
     "CreateNamespaces",
     "CreateProc",
@@ -109,6 +111,7 @@ __all__ = [
     "RestrictSelf",
     "SealDescriptors",
     "SetCapabilities",
+    "SetCgroup",
     "SetDeathSignal",
     "SetEnvironment",
     "SetGroups",
