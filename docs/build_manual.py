@@ -39,6 +39,9 @@ KINDS: Final = {
     "size": "size",
     "mode": "octal",
     "umask": "octal",
+    "duration": "duration",
+    "duration or none": "duration",
+    "timeout": "timeout",
     "overlay": "text",
     "number limit": "limit",
     "byte limit": "limit in bytes",
@@ -72,8 +75,17 @@ def table_meanings() -> dict[str, str]:
     """What each heading holds, in a sentence."""
     found: dict[str, str] = {}
     for name, annotation in _fields(Profile):
-        if _table_of(annotation) is not None:
-            found[f"[{name}]"] = _description(annotation)
+        found |= _meanings(name, annotation)
+    return found
+
+
+def _meanings(name: str, annotation: Any) -> dict[str, str]:
+    table = _table_of(annotation)
+    if table is None:
+        return {}
+    found = {f"[{name}]": _description(annotation)}
+    for inner, inside in _fields(table):
+        found |= _meanings(f"{name}.{inner}", inside)
     return found
 
 
@@ -82,7 +94,7 @@ def _keys(struct: type[Table], prefix: str, heading: str) -> Iterator[Key]:
     for name, annotation in _fields(struct):
         table = _table_of(annotation)
         if table is not None:
-            yield from _keys(table, f"{prefix}{name}.", f"[{name}]")
+            yield from _keys(table, f"{prefix}{name}.", f"[{prefix}{name}]")
             continue
         entry = _entry_of(annotation)
         own = ""
@@ -95,7 +107,8 @@ def _keys(struct: type[Table], prefix: str, heading: str) -> Iterator[Key]:
         here = own if struct is Profile else heading
         yield Key(prefix + name, here, type_words(annotation), default, _description(annotation))
         if entry is not None:
-            yield from _keys(entry, f"{prefix}{name}[].", own or heading)
+            mark = "[]" if get_origin(_bare(annotation)) is tuple else ".NAME"
+            yield from _keys(entry, f"{prefix}{name}{mark}.", own or heading)
 
 
 def _fields(struct: type[Table]) -> Iterator[tuple[str, Any]]:
@@ -124,11 +137,11 @@ def _table_of(annotation: Any) -> type[Table] | None:
 
 
 def _entry_of(annotation: Any) -> type[Table] | None:
-    """The table that the entries of a list are, or may be."""
+    """The table that the entries of a list or of a table are, or may be."""
     bare = _bare(annotation)
-    if get_origin(bare) is not tuple:
+    if get_origin(bare) not in {tuple, dict}:
         return None
-    item = get_args(bare)[0]
+    item = get_args(bare)[0 if get_origin(bare) is tuple else 1]
     for option in (item, *get_args(_bare(item))):
         table = _table_of(option)
         if table is not None:

@@ -1,4 +1,7 @@
-"""Sizes, limits and permission bits as people write them."""
+"""Sizes, durations, limits and permission bits as people write them."""
+
+import re
+from typing import Final
 
 UNLIMITED = 2**64 - 1
 """RLIM_INFINITY of prlimit64(2)."""
@@ -6,6 +9,17 @@ UNLIMITED = 2**64 - 1
 _MAXIMUM = 2**63 - 1
 _POWERS = {"K": 1, "M": 2, "G": 3, "T": 4, "P": 5}
 _DIGITS = frozenset("0123456789")
+_SECOND: Final = 1_000_000
+_MICROSECONDS: Final = {
+    "us": 1,
+    "ms": 1000,
+    "s": _SECOND,
+    "min": 60 * _SECOND,
+    "h": 3600 * _SECOND,
+    "d": 86400 * _SECOND,
+}
+_SPAN: Final = re.compile(r"([0-9]{1,18})(?:\.([0-9]{1,18}))? ?([a-z]*)")
+_LONGEST_DURATION: Final = 100 * 365 * 86400 * _SECOND
 
 
 def size(value: int | str) -> int:
@@ -30,6 +44,38 @@ def size(value: int | str) -> int:
     if number > _MAXIMUM:
         raise ValueError("more than 2**63 - 1 bytes")
     return number
+
+
+def duration(value: int | str) -> int:
+    """Microseconds from whole seconds, or from text such as `30s`, `1.5h` or `1h 30min`.
+
+    The units are us, ms, s, min, h and d. Raises ValueError in words for the user.
+    """
+    if isinstance(value, int):
+        if value < 0:
+            raise ValueError(f"{value} is negative")
+        total = value * _SECOND
+    else:
+        total, end = 0, 0
+        text = value.strip(" ")
+        while end < len(text):
+            span = _SPAN.match(text, end)
+            factor = _MICROSECONDS.get(span[3]) if span else None
+            if span is None or factor is None:
+                raise ValueError(_not_a_duration(value))
+            fraction = span[2] or ""
+            total += int(span[1] + fraction) * factor // 10 ** len(fraction)
+            end = span.end() + (text[span.end() : span.end() + 1] == " ")
+        if not text:
+            raise ValueError(_not_a_duration(value))
+    if total > _LONGEST_DURATION:
+        raise ValueError("more than 100 years")
+    return total
+
+
+def timeout(value: int | str) -> int:
+    """The same, and `UNLIMITED` for the text `infinity`."""
+    return UNLIMITED if value == "infinity" else duration(value)
 
 
 def limit(value: object, *, in_bytes: bool) -> tuple[int, int]:
@@ -70,6 +116,15 @@ def _one_limit(value: object, *, in_bytes: bool) -> int:
 
 def _are_digits(text: str) -> bool:
     return bool(text) and set(text) <= _DIGITS
+
+
+def _not_a_duration(value: str) -> str:
+    shown = f"'{value[:24]}' isn't a duration"
+    if _are_digits(value.strip()):
+        return (
+            f"{shown}; write {value.strip()[:24]} without quotes for seconds, or a unit behind it"
+        )
+    return f"{shown} such as 30, '500ms', '30s', '5min' or '1h 30min'"
 
 
 def _not_a_size(value: str) -> str:

@@ -84,6 +84,8 @@ class Profile:
         devices: Tables | None = None,
         network: Tables | None = None,
         rlimits: Tables | None = None,
+        service: Tables | None = None,
+        secrets: Tables | None = None,
         directory: str | os.PathLike[str] | None = None,
     ) -> None:
         about = {
@@ -110,6 +112,8 @@ class Profile:
             "devices": devices,
             "network": network,
             "rlimits": rlimits,
+            "service": service,
+            "secrets": secrets,
         }
         self._state = _from_tables(tables, directory, None)
 

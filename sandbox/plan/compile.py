@@ -12,7 +12,7 @@ from sandbox import __version__, units
 from sandbox.errors import Problem, ProfileError
 from sandbox.host import Host
 from sandbox.plan import identity as identities
-from sandbox.plan import landlock, limits, mounts, seccomp, tree
+from sandbox.plan import landlock, limits, mounts, seccomp, service, tree
 from sandbox.plan.identity import Identity
 from sandbox.plan.inputs import Inputs
 from sandbox.plan.kernel import NAMESPACES, SIGKILL
@@ -72,6 +72,7 @@ def compile(resolved: ResolvedProfile, host: Host) -> Plan:  # noqa: A001 - the 
     """
     inputs = Inputs(resolved, host)
     _require_kernel(inputs)
+    service.require(inputs)
     steps = list(_steps(inputs))
     inputs.raise_conflicts()
     skipped = tuple(sorted(inputs.not_enforced))

@@ -9,6 +9,7 @@ from typing import Any
 from sandbox import units
 from sandbox.profile.model import Profile
 from sandbox.profile.names import is_path, suggestion
+from sandbox.profile.service_checks import SERVICE_CHECKS
 from sandbox.profile.shapes import fields, key_exists
 from sandbox.profile.variables import BUILT_IN, InvalidError
 
@@ -247,7 +248,10 @@ CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "capability": capability,
     "extended": extended,
     "seal": seal,
+    **SERVICE_CHECKS,
 }
 
-OF_SEVERAL_TYPES = frozenset({"size", "number limit", "byte limit"})
+OF_SEVERAL_TYPES = frozenset(
+    {"size", "number limit", "byte limit", "duration", "duration or none", "timeout"}
+)
 """The kinds whose check judges the type too."""

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator
 
+from sandbox import units
 from sandbox.errors import Problem
-from sandbox.profile.model import Mount
+from sandbox.profile.model import Health, Mount, Service
 from sandbox.profile.resolved import KeyPath, ResolvedProfile, key_text
+from sandbox.profile.service import SECRETS_DIRECTORY
 
 _ONLY_FOR = {
     "source": ("bind",),
@@ -22,7 +24,7 @@ def check_consistency(resolved: ResolvedProfile) -> tuple[Problem, ...]:
     """Statements that contradict each other, or need one that isn't there."""
     problems = [
         resolved.problem(path, reason, hint)
-        for check in (_rootfs, _identity, _cwd, _targets, _mounts, _arguments)
+        for check in (_rootfs, _identity, _cwd, _targets, _mounts, _arguments, _service, _secrets)
         for path, reason, hint in check(resolved)
     ]
     return tuple(problems)
@@ -159,3 +161,47 @@ def _arguments(resolved: ResolvedProfile) -> Iterator[tuple[KeyPath, str, str]]:
                 yield place, f"the comparison '{argument.op}' needs 'value' and no 'values'", ""
             if (argument.mask is not None) != (argument.op == "masked-eq"):
                 yield place, "'mask' and the comparison 'masked-eq' need each other", ""
+
+
+def _service(resolved: ResolvedProfile) -> Iterator[tuple[KeyPath, str, str]]:
+    service = resolved.profile.service
+    health = service.health
+    here: KeyPath = ("service", "health")
+    kinds = health.kinds()
+    for kind in kinds[1:]:
+        origin = resolved.locate((*here, kinds[0]))
+        reason = f"the check is stated already by {kinds[0]!r} ({origin})"
+        yield (*here, kind), reason, f"a check is one of its kinds; {kinds[0]} can be set empty"
+    if not kinds and health != Health():
+        yield here, "there is nothing to check", "state one of 'command', 'http' and 'tcp'"
+    if units.duration(service.watchdog) and service.type != "notify":
+        hint = "the program sends WATCHDOG=1 over the socket of service.type = 'notify'"
+        yield ("service", "watchdog"), "a watchdog needs service.type = 'notify'", hint
+    for key in ("log_size", "log_files"):
+        if service.log != "file" and getattr(service, key) != getattr(Service(), key):
+            yield ("service", key), f"'{key}' is for service.log = 'file'", ""
+    if service.reload_signal == service.stop_signal:
+        reason = f"{service.stop_signal} asks for a reload and for the end"
+        yield ("service", "reload_signal"), reason, "each request needs a signal of its own"
+
+
+def _secrets(resolved: ResolvedProfile) -> Iterator[tuple[KeyPath, str, str]]:
+    for name, secret in resolved.profile.secrets.items():
+        if len(secret.kinds()) != 1:
+            reason = "a secret comes from one of 'credential', 'file' and 'env'"
+            yield ("secrets", name), reason, ""
+    if resolved.profile.secrets:
+        yield from _on_secrets(resolved)
+
+
+def _on_secrets(resolved: ResolvedProfile) -> Iterator[tuple[KeyPath, str, str]]:
+    """The tmpfs of the secrets is sbx's own: nothing else may be put there or below it."""
+    profile = resolved.profile
+    for at, mount in enumerate(profile.mounts):
+        if _holds(SECRETS_DIRECTORY, mount.target):
+            hint = "choose another path"
+            yield ("mounts", at), f"'{SECRETS_DIRECTORY}' is taken by [secrets]", hint
+    for at, entry in enumerate(profile.filesystem.tmpfs_entries()):
+        if _holds(SECRETS_DIRECTORY, entry.path):
+            hint = "choose another path"
+            yield ("filesystem", "tmpfs", at), f"'{SECRETS_DIRECTORY}' is taken by [secrets]", hint

@@ -6,7 +6,7 @@ the order within a file nor the order of `extends` ever matters, and the result 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from sandbox.errors import Problem
 from sandbox.profile.graph import Graph
@@ -41,6 +41,10 @@ class Merged(NamedTuple):
 
 
 _TMPFS = ("filesystem", "tmpfs")
+COMMANDS: Final[frozenset[KeyPath]] = frozenset(
+    {("process", "command"), ("service", "health", "command")}
+)
+"""Lists of a program and its arguments, which are replaced as a whole."""
 _OWN = frozenset({("profile", "name"), ("profile", "description"), ("profile", "extends")})
 
 
@@ -61,7 +65,7 @@ def _take_apart(
 ) -> Iterator[tuple[Unit, Statement]]:
     for name, value in table.items():
         path = (*above, name)
-        if isinstance(value, dict):
+        if isinstance(value, dict) and not _is_entry(path):
             yield from _take_apart(file, value, path)
         elif value and is_set(path, value):
             for index, item in enumerate(value):
@@ -74,7 +78,12 @@ def _take_apart(
 
 def is_set(path: KeyPath, value: object) -> bool:
     """Whether the list at `path` is united with others, and not replaced by them."""
-    return isinstance(value, list) and path != ("process", "command") and path[0] != "rlimits"
+    return isinstance(value, list) and path not in COMMANDS and path[0] != "rlimits"
+
+
+def _is_entry(path: KeyPath) -> bool:
+    """Whether the table at `path` is replaced as a whole: its keys mean little without each other."""
+    return path[0] == "secrets" and len(path) == 2
 
 
 def topmost(statements: Sequence[Statement], graph: Graph) -> list[Statement]:

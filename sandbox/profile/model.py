@@ -31,6 +31,7 @@ from sandbox.profile.payload import (
     Seccomp,
     SeccompRule,
 )
+from sandbox.profile.service import Health, Secret, Secrets, Service
 from sandbox.profile.values import MAX_ID, Account, Extended, Limit, Seal, Table, VariableName
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "Feature",
     "Filesystem",
     "Generated",
+    "Health",
     "Identity",
     "Landlock",
     "Limit",
@@ -58,6 +60,8 @@ __all__ = [
     "Scope",
     "Seccomp",
     "SeccompRule",
+    "Secret",
+    "Service",
     "Table",
     "Tmpfs",
 ]
@@ -166,3 +170,13 @@ class Profile(Table, frozen=True, kw_only=True):
     rlimits: Annotated[
         Rlimits, Meta(description="Limits of setrlimit(2); what is left out is inherited.")
     ] = msgspec.field(default_factory=Rlimits)
+    service: Annotated[
+        Service, Meta(description="How the payload is started, watched and ended as a service.")
+    ] = msgspec.field(default_factory=Service)
+    secrets: Annotated[
+        Secrets,
+        Meta(
+            description="Files of a private tmpfs, /run/secrets/NAME, that the payload alone may "
+            "read; never in its environment."
+        ),
+    ] = msgspec.field(default_factory=dict)

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from sandbox.profile.merge import COMMANDS
 from sandbox.profile.model import Mount, Profile
 from sandbox.profile.resolved import KeyPath, Origin, ResolvedProfile, is_bare, key_text
 from sandbox.profile.source import is_hidden
@@ -30,7 +31,7 @@ def _leaves(table: dict[str, Any], above: KeyPath) -> Iterator[tuple[KeyPath, An
         path = (*above, name)
         if isinstance(value, dict):
             yield from _leaves(value, path)
-        elif isinstance(value, list | tuple) and path != ("process", "command"):
+        elif isinstance(value, list | tuple) and path not in COMMANDS:
             is_pair = path[0] == "rlimits"
             members = [(path, value)] if is_pair else [((*path, i), v) for i, v in enumerate(value)]
             yield from members

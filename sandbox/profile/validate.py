@@ -19,8 +19,6 @@ from sandbox.profile.variables import InvalidError, names_in, split
 
 _NOT_YET: Mapping[KeyPath, str] = {
     ("resources",): "limits of a control group",
-    ("service",): "service supervision",
-    ("secrets",): "secrets",
     ("audit",): "an audit log",
     ("image",): "images",
     ("tests",): "tests in a profile",
@@ -32,7 +30,14 @@ _NOT_YET_VALUES: Mapping[KeyPath, tuple[str, ...]] = {
     ("rootfs", "type"): ("image",),
     ("network", "mode"): ("private", "isolated", "nat", "bridge", "veth", "pasta", "slirp"),
 }
-_ORDERED = frozenset({("process", "command"), ("mounts", "lower"), ("seccomp", "rules", "args")})
+_ORDERED = frozenset(
+    {
+        ("process", "command"),
+        ("mounts", "lower"),
+        ("seccomp", "rules", "args"),
+        ("service", "health", "command"),
+    }
+)
 _IN_HEADER = frozenset({"name", "description", "extends", "sealed", "optional"})
 
 

@@ -63,6 +63,29 @@ EnvironmentPattern: TypeAlias = Annotated[str, Meta(extra={"kind": "environment 
 VariableName: TypeAlias = Annotated[str, Meta(extra={"kind": "variable name"})]
 Seal: TypeAlias = Annotated[str, Meta(extra={"kind": "seal"})]
 Extended: TypeAlias = Annotated[str, Meta(extra={"kind": "extended"})]
+Duration: TypeAlias = Annotated[
+    int | str,
+    Meta(
+        description="Seconds: a whole number, or text such as '500ms', '30s', '1h 30min'.",
+        examples=["500ms", "30s", "5 min"],
+        extra={"kind": "duration"},
+    ),
+]
+Timeout: TypeAlias = Annotated[
+    int | str,
+    Meta(
+        description="A duration, or 'infinity'.",
+        examples=["30s", "5 min", "infinity"],
+        extra={"kind": "timeout"},
+    ),
+]
+Signal: TypeAlias = Annotated[str, Meta(extra={"kind": "signal"})]
+SliceName: TypeAlias = Annotated[str, Meta(extra={"kind": "slice"})]
+SocketName: TypeAlias = Annotated[str, Meta(extra={"kind": "socket name"})]
+SecretName: TypeAlias = Annotated[str, Meta(extra={"kind": "secret name"})]
+CredentialName: TypeAlias = Annotated[str, Meta(extra={"kind": "secret name"})]
+HttpAddress: TypeAlias = Annotated[str, Meta(extra={"kind": "http address"})]
+TcpAddress: TypeAlias = Annotated[str, Meta(extra={"kind": "tcp address"})]
 
 
 class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

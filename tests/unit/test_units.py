@@ -1,4 +1,4 @@
-"""Sizes, limits and permission bits."""
+"""Sizes, durations, limits and permission bits."""
 
 import contextlib
 
@@ -116,3 +116,61 @@ def test_octal_takes_digits_up_to_a_maximum() -> None:
             units.octal(text, maximum=0o7777)
     with pytest.raises(ValueError, match="above 0777"):
         units.octal("1777", maximum=0o777)
+
+
+@pytest.mark.parametrize(
+    ("text", "microseconds"),
+    (
+        (0, 0),
+        (30, 30_000_000),
+        ("0s", 0),
+        ("30s", 30_000_000),
+        ("500ms", 500_000),
+        ("7us", 7),
+        ("5 min", 300_000_000),
+        ("1h 30min", 5_400_000_000),
+        ("1h30min", 5_400_000_000),
+        ("1.5h", 5_400_000_000),
+        ("2d", 172_800_000_000),
+        ("0.0000001s", 0),
+    ),
+)
+def test_durations_are_microseconds(text: int | str, microseconds: int) -> None:
+    assert units.duration(text) == units.timeout(text) == microseconds
+
+
+def test_only_a_timeout_may_be_infinite() -> None:
+    assert units.timeout("infinity") == units.UNLIMITED
+    with pytest.raises(ValueError, match="isn't a duration"):
+        units.duration("infinity")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    (
+        ("", "isn't a duration"),
+        (" ", "isn't a duration"),
+        ("s", "isn't a duration"),
+        ("-1s", "isn't a duration"),
+        ("1.s", "isn't a duration"),
+        (".5s", "isn't a duration"),
+        ("5m", "isn't a duration"),
+        ("1  h", "isn't a duration"),
+        ("1h\n", "isn't a duration"),
+        ("\u0663s", "isn't a duration"),
+        ("30", "without quotes"),
+        (-1, "negative"),
+        ("36501d", "100 years"),
+        (2**80, "100 years"),
+        ("9" * 5000 + "s", "isn't a duration"),
+    ),
+)
+def test_what_is_no_duration_is_refused_in_words(text: int | str, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        units.duration(text)
+
+
+@given(st.integers(0, 10**6), st.integers(0, 10**6))
+def test_parts_of_a_duration_add_up(seconds: int, milliseconds: int) -> None:
+    both = units.duration(f"{seconds}s {milliseconds}ms")
+    assert both == units.duration(seconds) + units.duration(f"{milliseconds}ms")

@@ -154,8 +154,6 @@ def test_an_unknown_key_is_refused_with_a_suggestion(
     "text",
     (
         "[resources]\nmemory_max = '1G'",
-        "[service]",
-        "[secrets]",
         "[audit]",
         "[image]",
         "[[tests]]",
