@@ -67,6 +67,7 @@ def command(
     from sandbox.plan.compile import compile as compile_plan
     from sandbox.plan.planting import planting
     from sandbox.plan.record import SetStamp
+    from sandbox.process.failure_words import NO_COMMAND
     from sandbox.profile.load import load
 
     _agree(timing=timing, explain=explain or target is not None, as_json=as_json)
@@ -78,11 +79,7 @@ def command(
     sets = dict(map(_assignment, variables))
     resolved = load(profile, cwd=cwd, environ=environ, overrides=Overrides(vars=sets))
     if not words and not resolved.profile.process.command:
-        raise SandboxError(
-            "there is no command to run",
-            hint="name one: sbx run --profile ... -- COMMAND, or set process.command",
-            origin=resolved.files[0],
-        )
+        raise SandboxError(NO_COMMAND.reason, hint=NO_COMMAND.hint, origin="process.command")
     host = probe()
     plan = compile_plan(resolved, host)
     stamps = (SetStamp(name=name, value=value) for name, value in sets.items())

@@ -33,14 +33,23 @@ class Words(NamedTuple):
     exit_code: int = EXIT_SANDBOX
 
 
+NO_COMMAND: Final = Words(
+    "there is no command to run",
+    "name one: sbx run --profile ... -- COMMAND, or set process.command",
+)
+
+
 def words_of(op: Op, failure: Failure, command: str | None) -> Words:
     if failure.detail == DETAIL_ENDED:
         return Words(
             "the sandbox was killed before it could start the program",
             "the kernel's log tells whether memory ran out: dmesg",
         )
-    if isinstance(op, ops.Execute) and failure.stage != STAGE_PREPARE:
-        return _execute(op.argv[0] if command is None else command, failure)
+    if isinstance(op, ops.Execute):
+        if command is None and not op.argv:
+            return NO_COMMAND
+        if failure.stage != STAGE_PREPARE:
+            return _execute(op.argv[0] if command is None else command, failure)
     if failure.stage == STAGE_CLONE:
         return _clone(failure.error)
     found = _by_op(op, failure) or _by_error(op, failure.error)
@@ -72,6 +81,8 @@ def _execute(command: str, failure: Failure) -> Words:
         hint = "the sandbox has what filesystem.execute grants"
         if "/" not in command:
             hint += "; it was searched in the PATH of [environment]"
+        elif not command.startswith("/"):
+            hint += "; a path without a '/' in front starts at process.cwd"
         return Words(f"there is no command '{command}' in the sandbox", hint, EXIT_NOT_FOUND)
     reasons = {
         errno.EACCES: (

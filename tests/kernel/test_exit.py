@@ -53,6 +53,21 @@ def test_a_missing_command_is_127(sandbox: Sandbox, init: str) -> None:
         assert f"there is no command '{command}' in the sandbox" in done.stderr
 
 
+def test_no_command_at_all_is_told_alike_cold_and_warm(sandbox: Sandbox) -> None:
+    path = sandbox.profile("")
+    for words in ([], ["--", sandbox.probe, "exit", "0"], [], ["--"]):
+        done = sandbox.program([sandbox.launcher, "run", "-p", path, *words])
+        if sandbox.probe in words:
+            assert done.returncode == 0
+            assert os.path.exists(sandbox.plan_file(""))
+            continue
+        assert done.returncode == 125
+        assert done.stderr == (
+            "sbx: error: process.command: there is no command to run\n"
+            "hint: name one: sbx run --profile ... -- COMMAND, or set process.command\n"
+        )
+
+
 def test_a_profiles_missing_command_is_told_with_its_line(sandbox: Sandbox) -> None:
     path = sandbox.profile("[process]\ncommand = ['nosuch']")
     done = sandbox.program([sandbox.launcher, "run", "-p", path])
