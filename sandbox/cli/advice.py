@@ -29,7 +29,7 @@ def usage_lines(error: click.ClickException) -> list[str]:
     else:
         message = " ".join(error.format_message().split())
         message = message[:1].lower() + message[1:].rstrip(".")
-        hint = _other_value(error, message)
+        hint = _other_value(error, message) or _profile_for(error)
     if not hint and isinstance(error, click.UsageError) and error.ctx:
         hint = f"'{error.ctx.command_path} --help' tells what there is"
     return [message, f"hint: {hint}"] if hint else [message]
@@ -60,6 +60,19 @@ def _options(verb: str) -> Iterator[str]:
     for param in importlib.import_module(f"sandbox.cli.{verb}").command.params:
         if isinstance(param, click.Option):
             yield from (*param.opts, *param.secondary_opts)
+
+
+def _profile_for(error: click.ClickException) -> str:
+    """A profile for the command that stands there without one."""
+    param = error.param if isinstance(error, click.MissingParameter) else None
+    words = (
+        error.ctx.params.get("words") if isinstance(error, click.UsageError) and error.ctx else ()
+    )
+    if param is None or param.name != "profile" or not words:
+        return ""
+    if _is_profile(words[0]):
+        return f"'sbx run --profile {words[0]}' runs it"
+    return "name one: sbx run --profile minimal -- COMMAND; 'sbx profiles' lists what is shipped"
 
 
 def _other_value(error: click.ClickException, message: str) -> str:

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sandbox._paths import working_directory
+from sandbox._paths import profiles_dir, working_directory
 from sandbox.cli import output
 from sandbox.cli.arguments import KEY, PROFILE
 from sandbox.cli.help import Verb
 
 if TYPE_CHECKING:
-    from sandbox.profile import ResolvedProfile
+    from sandbox.profile import Origin, ResolvedProfile
     from sandbox.profile.text import Rule
 
 
@@ -81,6 +81,13 @@ def _json(content: Any) -> str:
     return msgspec.json.format(msgspec.json.encode(content), indent=2).decode()
 
 
+def _place(origin: "Origin") -> str:
+    """File and line; a shipped profile by its name alone, wherever it is installed."""
+    directory, name = os.path.split(origin.file)
+    shown = name if directory == profiles_dir() else origin.file
+    return f"{shown}:{origin.line}" if origin.line else shown
+
+
 def _rules(found: "list[Rule]") -> str:
     from sandbox.profile.text import inline
 
@@ -90,7 +97,7 @@ def _rules(found: "list[Rule]") -> str:
     lines = []
     for key, value, origin in rows:
         default = output.paint("default", "dim", sys.stdout)
-        place = output.printable(str(origin)) if origin else default
+        place = output.printable(_place(origin)) if origin else default
         shown = output.printable(value)
         lines.append(f"{output.printable(key):<{keys}}  {shown:<{values}}  {place}")
     return "\n".join(lines)

@@ -33,6 +33,9 @@ class Sandbox(Runner):
         self.profile = profile if isinstance(profile, Profile) else Profile.load(profile)
         self.compiled = Compiled(self.profile)
 
+    def __repr__(self) -> str:
+        return f"<Sandbox of {self.profile!r}>"
+
     @property
     def not_enforced(self) -> tuple[str, ...]:
         """The features of `profile.optional` that this host lacks, and that don't hold."""

@@ -294,7 +294,7 @@ def _source(source: str, failure: Failure) -> Words:
     words = {
         errno.ENOENT: Words(
             f"'{source}' does not exist",
-            "create it, or take it out of the profile (mounts may be optional)",
+            "create it, or take it out of the profile; a [[mounts]] with optional = true is left out by itself",
         ),
         errno.ENOTDIR: Words(f"'{source}': a part of the path is not a directory"),
         errno.ELOOP: Words(f"'{source}': symbolic links lead in a circle, or through /proc"),

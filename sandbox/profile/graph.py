@@ -50,12 +50,17 @@ def _whole(reading: "_Reading", source: SourceFile) -> Graph:
 def _shipped(name: str, cwd: str) -> tuple[str, str]:
     names = shipped_names()
     if name not in names:
-        hint = f"to read the file, write './{name}'"
-        if not name or not os.path.lexists(os.path.join(cwd, name)):
-            hint = suggestion(name, names) or f"shipped are {', '.join(names)}"
+        near = (f"./{name}", f"{name}.toml")
+        files = [path for path in near if name and os.path.isfile(os.path.join(cwd, path))]
+        hint = f"to read the file, write '{files[0]}'" if files else _shipped_hint(name)
         reason = f"no shipped profile is named '{name[:64]}'"
         raise ProfileError((Problem("", 0, 0, "", reason, hint),))
     return shipped_path(name), shipped_path(name)
+
+
+def _shipped_hint(name: str) -> str:
+    names = shipped_names()
+    return suggestion(name, names) or f"shipped are {', '.join(names)}"
 
 
 class _Reading:
@@ -117,8 +122,7 @@ class _Reading:
             path = shown = shipped_path(name)
             names = shipped_names()
             if name not in names:
-                hint = suggestion(name, names) or f"shipped are {', '.join(names)}"
-                hint += "; a file is named by a path with '/' or '.toml'"
+                hint = f"{_shipped_hint(name)}; a file is named by a path with '/' or '.toml'"
                 wrong(f"no shipped profile is named '{name[:64]}'", hint)
                 return None
         try:

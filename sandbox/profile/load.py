@@ -142,7 +142,10 @@ def _variables(
 
 def _not_a_variable(name: str, known: list[str]) -> Problem:
     reason = f"the profile has no variable '{name[:64]}'"
-    return Problem(_ON_COMMAND_LINE, 0, 0, f"vars.{name[:64]}", reason, suggestion(name, known))
+    hint = suggestion(name, known)
+    if not hint and known:
+        hint = f"it has {', '.join(sorted(known))}"
+    return Problem(_ON_COMMAND_LINE, 0, 0, f"vars.{name[:64]}", reason, hint)
 
 
 def _definitions(file: SourceFile) -> dict[str, Definition]:

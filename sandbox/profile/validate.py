@@ -15,6 +15,7 @@ from sandbox.profile.names import suggestion
 from sandbox.profile.resolved import KeyPath, key_text
 from sandbox.profile.shapes import Field, Shape, choices, expected, fields, takes_numbers
 from sandbox.profile.source import MAXIMUM_PROBLEMS, SourceFile
+from sandbox.profile.text import string
 from sandbox.profile.variables import InvalidError, names_in, split
 
 _NOT_YET: Mapping[KeyPath, str] = {
@@ -30,6 +31,7 @@ _NOT_YET_VALUES: Mapping[KeyPath, tuple[str, ...]] = {
     ("rootfs", "type"): ("image",),
     ("network", "mode"): ("private", "isolated", "nat", "bridge", "veth", "pasta", "slirp"),
 }
+_LONGEST_QUOTED = 64
 _ORDERED = frozenset(
     {
         ("process", "command"),
@@ -76,7 +78,8 @@ class _Walk:
         elif isinstance(value, list) and shape.item is not None:
             return self.members(value, shape.item, path)
         if shape.leaf is None:
-            self.wrong(path, f"expected {expected(shape)}, not {type_words(value)}")
+            hint = _as_list(value, path) if shape.item is not None else ""
+            self.wrong(path, f"expected {expected(shape)}, not {type_words(value)}", hint)
             return value
         return self.leaf(value, shape, path)
 
@@ -203,6 +206,14 @@ def _refusal(value: Any, shape: Shape, path: KeyPath) -> InvalidError:
     quoted = isinstance(value, str) and "text" not in expected(shape)
     hint = "leave out the quotes" if quoted else ""
     return InvalidError(f"expected {expected(shape)}, not {type_words(value)}", hint)
+
+
+def _as_list(value: Any, path: KeyPath) -> str:
+    """The list that somebody means who writes one text in its place."""
+    if not isinstance(value, str) or not value or len(value) > _LONGEST_QUOTED:
+        return ""
+    words = value.split() if path[-1] == "command" else [value]
+    return f"did you mean [{', '.join(string(word, variables=False) for word in words)}]?"
 
 
 def _elsewhere(name: str) -> str:

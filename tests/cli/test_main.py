@@ -16,6 +16,8 @@ from sandbox.cli.help import EXAMPLES, SECTIONS
 from sandbox.cli.verbs import VERBS
 from sandbox.errors import Problem, ProfileError, SetupError, UnsupportedError
 
+MISSING = "missing option '--profile' / '-p'"
+
 
 def python_sbx(*args: str, **more: object) -> subprocess.CompletedProcess[str]:
     """The Python side of sbx, without the launcher before it."""
@@ -101,6 +103,13 @@ def test_version() -> None:
         (["--profile"], "there is no option '--profile'", "'sbx run' has it"),
         (["run", "--resolved"], "there is no option '--resolved'", "'sbx show' has it"),
         (["minimal"], "there is no verb 'minimal'", "'sbx run --profile minimal' runs it"),
+        (["run"], MISSING, "'sbx run --help' tells what there is"),
+        (["run", "minimal"], MISSING, "'sbx run --profile minimal' runs it"),
+        (
+            ["run", "--", "ls", "-l"],
+            MISSING,
+            "name one: sbx run --profile minimal -- COMMAND; 'sbx profiles' lists what is shipped",
+        ),
     ),
 )
 def test_a_wrong_command_line_is_told_what_would_be_right(

@@ -16,7 +16,7 @@ STATEMENTS = {
     "source": (
         "[[mounts]]\ntype = 'bind'\nsource = '{missing}'\ntarget = '/data'",
         "does not exist",
-        "mounts may be optional",
+        "a [[mounts]] with optional = true",
     ),
     "rootfs": ("[rootfs]\ntype = 'directory'\npath = '{missing}'", "does not exist", "create it"),
     "cwd": ("[process]\ncwd = '{missing}'", "the working directory", "process.cwd"),

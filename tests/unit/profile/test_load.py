@@ -239,6 +239,18 @@ def test_a_name_without_slash_or_ending_is_not_a_file(tmp_path: Path) -> None:
     assert load("./app", cwd=str(tmp_path), environ={}).profile.profile.name == "app"
 
 
+def test_a_name_that_lacks_only_its_ending_is_told_the_file(tmp_path: Path) -> None:
+    (tmp_path / "web.toml").write_text("schema = 1\n")
+    (tmp_path / "minima").mkdir()
+    for name, hint in (
+        ("web", "to read the file, write 'web.toml'"),
+        ("minima", "did you mean 'minimal'?"),
+    ):
+        with pytest.raises(ProfileError) as caught:
+            load(name, cwd=str(tmp_path), environ={})
+        assert caught.value.hint == hint
+
+
 def test_every_statement_knows_where_it_stands(write: Write, load_text: Load) -> None:
     write("[filesystem]\nread = ['/z', '/a']\n[environment]\nset = {A = 'x'}", "base")
     resolved = load_text(

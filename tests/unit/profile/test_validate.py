@@ -234,3 +234,21 @@ def test_paths_are_canonical(load_text: Load) -> None:
 def test_ids_at_the_edges_are_ids(load_text: Load) -> None:
     identity = load_text("[identity]\nuser = 0\ngroup = 4294967294").profile.identity
     assert (identity.user, identity.group) == (0, 4294967294)
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    (
+        ("[process]\ncommand = 'ls -l /'", 'did you mean ["ls", "-l", "/"]?'),
+        ("[filesystem]\nread = '${home}/My Files'", 'did you mean ["${home}/My Files"]?'),
+        ("[filesystem]\nread = ''", ""),
+        ("[filesystem]\nread = 1", ""),
+        ("[mounts]\ntype = 'bind'", ""),
+    ),
+)
+def test_one_text_in_place_of_a_list_is_told_as_one(
+    problems: Problems, text: str, hint: str
+) -> None:
+    (problem,) = problems(text)
+    assert problem.reason.startswith("expected a list, not ")
+    assert problem.hint == hint

@@ -165,6 +165,9 @@ def test_the_command_line_cannot_set_what_the_profile_does_not_know(problems: Pr
     (problem,) = problems("[vars]\nport = '1'", overrides=Overrides(vars={"prt": "2"}))
     assert problem.text() == "command line: vars.prt: the profile has no variable 'prt'"
     assert problem.hint == "did you mean 'port'?"
+    over = Overrides(vars={"qqqq": "2"})
+    (problem,) = problems("[vars]\nport = '1'\nhost = 'x'", overrides=over)
+    assert problem.hint == "it has host, port"
 
 
 def test_the_command_line_replaces_the_command_literally(load_text: Load) -> None:

@@ -227,6 +227,18 @@ def test_profiles_lists_what_is_shipped(capsys: Output) -> None:
         assert f"{profile['name']} {' '.join(profile['description'].split())}" in text
 
 
+def test_show_names_a_shipped_profile_without_the_place_of_its_installation(
+    write: Write, capsys: Output
+) -> None:
+    write("[profile]\nextends = 'minimal'\n[network]\nmode = 'host'")
+    assert main(["show", "--key", "filesystem.proc", "--key", "network", "app.toml"]) == 0
+    places = [line.split()[-1].partition(":")[0] for line in capsys.readouterr().out.splitlines()]
+    assert places == ["minimal.toml", "app.toml"]
+    assert main(["show", "--key", "filesystem.proc", "--json", "app.toml"]) == 0
+    (rule,) = json.loads(capsys.readouterr().out)
+    assert os.path.isfile(rule["file"])
+
+
 def test_show_prints_the_profile_as_json(write: Write, capsys: Output) -> None:
     write("[process]\numask = '0077'")
     assert main(["show", "--json", "app.toml"]) == 0
