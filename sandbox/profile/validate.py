@@ -15,7 +15,6 @@ from sandbox.profile.names import suggestion
 from sandbox.profile.resolved import KeyPath, key_text
 from sandbox.profile.shapes import Field, Shape, choices, expected, fields, takes_numbers
 from sandbox.profile.source import MAXIMUM_PROBLEMS, SourceFile
-from sandbox.profile.text import string
 from sandbox.profile.variables import InvalidError, names_in, split
 
 _NOT_YET: Mapping[KeyPath, str] = {
@@ -210,10 +209,12 @@ def _refusal(value: Any, shape: Shape, path: KeyPath) -> InvalidError:
 
 def _as_list(value: Any, path: KeyPath) -> str:
     """The list that somebody means who writes one text in its place."""
+    import json
+
     if not isinstance(value, str) or not value or len(value) > _LONGEST_QUOTED:
         return ""
     words = value.split() if path[-1] == "command" else [value]
-    return f"did you mean [{', '.join(string(word, variables=False) for word in words)}]?"
+    return f"did you mean {json.dumps(words, ensure_ascii=False)}?"
 
 
 def _elsewhere(name: str) -> str:
