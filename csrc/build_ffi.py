@@ -41,6 +41,7 @@ int sbx_block_signals(uint64_t *ret_old);
 int sbx_restore_signals(uint64_t old);
 void sbx_release(struct sbx_child *child);
 
+struct sbx_filter { const uint8_t *instructions; uint32_t count; };
 struct sbx_watch {
     uint64_t errors[2];
     uint64_t masks[6];
@@ -62,9 +63,10 @@ struct sbx_refusal {
     uint32_t sizes[5];
     uint8_t *texts;
 };
+uint32_t sbx_filters_answer(const struct sbx_filter *filters, uint32_t count, const void *data);
 struct sbx_trace;
-struct sbx_trace *sbx_trace_new(const struct sbx_watch *watches, uint32_t capacity,
-                                size_t max_bytes);
+struct sbx_trace *sbx_trace_new(const struct sbx_watch *watches, const struct sbx_filter *filters,
+                                uint32_t filter_count, uint32_t capacity, size_t max_bytes);
 void sbx_trace_free(struct sbx_trace *t);
 int sbx_trace_attach(pid_t pid);
 int sbx_trace_run(struct sbx_trace *t, const struct sbx_child *child, int *ret_status);
@@ -81,6 +83,6 @@ ffibuilder = cffi.FFI()
 ffibuilder.cdef(CDEF)
 ffibuilder.set_source(
     "sandbox._core",
-    '#include "plan.h"\n#include "executor.h"\n#include "trace.h"\n',
+    '#include "plan.h"\n#include "executor.h"\n#include "trace.h"\n#include "trace_filter.h"\n',
     sources=sorted(set(glob.glob("csrc/*.c")) - {"csrc/launcher.c"}),
 )

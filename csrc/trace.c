@@ -1,13 +1,16 @@
 /* The loop of a tracer: it lets tasks run, and looks at a call that is watched when it has ended.
  *
  * Calls that a filter refuses stop before they begin, and get their errno from here; with the tracer gone the kernel
- * answers ENOSYS, so that nothing is ever let through.  PTRACE_O_EXITKILL ends the tasks with the tracer. */
+ * answers ENOSYS, so that nothing is ever let through.  What is refused is decided here from the launch's own filters:
+ * the answer that the kernel tells may be that of a filter of the payload's.  PTRACE_O_EXITKILL ends the tasks with the tracer. */
 #include "trace.h"
 #include "sys.h"
+#include "trace_filter.h"
 #include "trace_flight.h"
 #include "trace_note.h"
 
 #include <linux/ptrace.h>
+#include <linux/seccomp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -24,6 +27,8 @@ long ptrace(int request, ...);
 #define FAILED_TASKS 1024u
 
 struct sbx_trace {
+        const struct sbx_filter *filters;
+        uint32_t filter_count;
         struct flights flights;
         struct notes notes;
         int root_fd, mount_ns_fd; /* the second keeps the mounts below the first */
@@ -31,10 +36,13 @@ struct sbx_trace {
         uint32_t failed_at;
 };
 
-struct sbx_trace *sbx_trace_new(const struct sbx_watch *watches, uint32_t capacity, size_t max_bytes) {
+struct sbx_trace *sbx_trace_new(const struct sbx_watch *watches, const struct sbx_filter *filters, uint32_t filter_count,
+                                uint32_t capacity, size_t max_bytes) {
         struct sbx_trace *t = calloc(1, sizeof *t);
         if (t == NULL)
                 return NULL;
+        t->filters = filters;
+        t->filter_count = filter_count;
         t->notes.watches = watches;
         t->root_fd = t->mount_ns_fd = -1;
         if (flights_open(&t->flights) < 0 || table_open(&t->notes.table, capacity, max_bytes) < 0) {
@@ -109,23 +117,50 @@ static int keep_child_traced(const struct flight *f) {
         return 0;
 }
 
+/* Two calls would give the payload a say in what becomes of refused ones: a listener of its own, whose "go on" counts
+ * before the tracer is asked, and tracing a process that this tracer has missed. */
+static int errno_of_rival(const struct flight *f) {
+        if (f->call == SYS_seccomp && (uint32_t) f->arguments[0] == SECCOMP_SET_MODE_FILTER && (f->arguments[1] & SECCOMP_FILTER_FLAG_NEW_LISTENER))
+                return EBUSY;
+        return f->call == SYS_ptrace ? EPERM : 0;
+}
+
+/* The errno that the call gets, or 0 where it goes on. */
+static int decide(struct sbx_trace *t, const struct flight *f, const struct ptrace_syscall_info *info) {
+        struct seccomp_data data = { .nr = (int) info->seccomp.nr, .arch = info->arch, .instruction_pointer = info->instruction_pointer };
+        memcpy(data.args, info->seccomp.args, sizeof data.args);
+        uint32_t answer = sbx_filters_answer(t->filters, t->filter_count, &data);
+        int error = (int) (answer & SECCOMP_RET_DATA);
+        if ((answer & SECCOMP_RET_ACTION_FULL) != SECCOMP_RET_TRACE)
+                return ENOSYS; /* a filter of the payload's asks for a tracer, which it hasn't got */
+        if (error != SBX_TRACE_WATCHED) {
+                note_refusal(&t->notes, f, error, REFUSAL_BY_FILTER);
+                return error;
+        }
+        if (info->seccomp.ret_data != SBX_TRACE_WATCHED)
+                return ENOSYS;
+        error = errno_of_rival(f);
+        if (error != 0)
+                note_refusal(&t->notes, f, error, 0);
+        return error != 0 ? error : -keep_child_traced(f);
+}
+
 static void on_filter(struct sbx_trace *t, pid_t pid) {
         struct ptrace_syscall_info info;
         struct flight f = { .pid = pid };
         flight_end(&t->flights, pid);
-        if (ptrace(PTRACE_GET_SYSCALL_INFO, pid, sizeof info, &info) < 0) {
-                if (errno != ESRCH)
+        int r = ptrace(PTRACE_GET_SYSCALL_INFO, pid, sizeof info, &info) < 0 ? -errno : 0;
+        if (r < 0 || info.op != PTRACE_SYSCALL_INFO_SECCOMP) {
+                if (r != -ESRCH)
                         kill(pid, SIGKILL);
                 return;
         }
         f.call = (int32_t) info.seccomp.nr;
         for (int i = 0; i < 6; i++)
                 f.arguments[i] = info.seccomp.args[i];
-        if (info.seccomp.ret_data != SBX_TRACE_WATCHED) {
-                note_refusal(&t->notes, &f, (int) info.seccomp.ret_data, REFUSAL_BY_FILTER);
-                refuse(pid, (int) info.seccomp.ret_data);
-        } else if (keep_child_traced(&f) < 0)
-                refuse(pid, ENOSYS);
+        int error = decide(t, &f, &info);
+        if (error != 0)
+                refuse(pid, error);
         else if (f.call >= 0 && (uint32_t) f.call < SBX_TRACE_CALLS)
                 flight_begin(&t->flights, pid, f.call, f.arguments); /* without memory for it its end isn't looked at */
         resume(t, pid, 0);

@@ -10,6 +10,12 @@
 #define SBX_TRACE_WATCHED 0x8000u
 #define SBX_WATCH_DESCRIPTOR (-2) /* in place of a path: the call is about what the directory's descriptor is */
 
+/* A filter that the plan installs: struct sock_filter, one after the other. */
+struct sbx_filter {
+        const uint8_t *instructions;
+        uint32_t count;
+};
+
 /* What is looked at when a call has ended. */
 struct sbx_watch {
         uint64_t errors[2]; /* a bit for each errno that counts as a refusal; the first is for success */
@@ -48,8 +54,10 @@ struct sbx_trace;
 
 enum { TRACE_ENDED = 0, TRACE_FULL = 1 };
 
-/* NULL: no memory.  At most capacity entries with max_bytes of texts are kept; watches has SBX_TRACE_CALLS entries. */
-struct sbx_trace *sbx_trace_new(const struct sbx_watch *watches, uint32_t capacity, size_t max_bytes);
+/* NULL: no memory.  At most capacity entries with max_bytes of texts are kept; watches has SBX_TRACE_CALLS entries.
+ * Watches, and filters in the order in which the plan installs them, are the caller's, and outlive this. */
+struct sbx_trace *sbx_trace_new(const struct sbx_watch *watches, const struct sbx_filter *filters, uint32_t filter_count,
+                                uint32_t capacity, size_t max_bytes);
 void sbx_trace_free(struct sbx_trace *t);
 
 /* For struct sbx_launch: the calling thread traces this process and all that it starts. */

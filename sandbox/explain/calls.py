@@ -24,6 +24,7 @@ AT_EMPTY_PATH: Final = 0x1000
 PROT_EXEC: Final = 4
 MAP_ANONYMOUS: Final = 0x20
 O_CREAT, O_DIRECTORY, O_TMPFILE, O_PATH = 0o100, 0o200000, 0o20000000, 0o10000000
+SECCOMP_SET_MODE_FILTER, NEW_LISTENER = 1, 8
 OPEN_BITS: Final = 3 | O_CREAT | 0o1000 | O_DIRECTORY | O_TMPFILE | O_PATH
 _ALL: Final = (1 << 64) - 1
 
@@ -148,7 +149,15 @@ def _calls() -> Iterator[tuple[str, Watch]]:
     yield for_root, Watch(errors=_RULE)
     yield "unshare", Watch(errors=_FORK, masks={0: _ALL})
     yield "setns", Watch(errors=_RULE, masks={1: _ALL})
+    # The tracer refuses both, for the sake of what a filter refuses: csrc/trace.c.
     yield "ptrace", Watch(errors=_FIND, masks={0: _ALL})
+    listening = (
+        (
+            Arg(0, "eq", (SECCOMP_SET_MODE_FILTER,), 0, 32),
+            Arg(1, "masked-eq", (NEW_LISTENER,), NEW_LISTENER, 32),
+        ),
+    )
+    yield "seccomp", Watch(errors=_numbers("EBUSY"), only=listening)
     yield "process_vm_readv process_vm_writev", Watch(errors=_FIND)
     limits = ((Arg(2, "ne", (0,), 0, 64),),)
     yield "prlimit64", Watch(errors=_RULE, masks={1: _ALL}, only=limits)

@@ -14,7 +14,7 @@ from sandbox.explain.report import Report, report
 from sandbox.explain.situation import Situation, situation_of
 from sandbox.host import Host
 from sandbox.plan import codec, syscalls
-from sandbox.plan.ops import Execute
+from sandbox.plan.ops import Execute, InstallFilter
 from sandbox.plan.record import Plan
 from sandbox.plan.tree import Kind
 from sandbox.process.failure_words import DETAIL_INTERPRETER
@@ -55,9 +55,11 @@ class Explanation:
     ) -> TracedChild:
         """As `launch.start`. Raises UnsupportedError where nothing may be traced, LaunchFailedError."""
         machine = self._host.machine
+        plan = followed(self._plan, machine)
         try:
             return start_traced(
-                codec.encode(followed(self._plan, machine)),
+                codec.encode(plan),
+                [op.program for op in plan.ops if isinstance(op, InstallFilter)],
                 watches(self._plan, machine),
                 self._matters,
                 argv=argv,

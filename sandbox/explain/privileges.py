@@ -105,6 +105,12 @@ def explain_privilege(
             text="a process has one tracer, and here --explain is it",
             note="without --explain the profile allows it",
         )
+    if name == "seccomp":
+        return Reason(
+            layer=Layer.TRACING,
+            text="a filter that asks the payload itself could let through what is refused here",
+            note="without --explain the profile allows it",
+        )
     if name in {"shmget", "semget", "msgget", "mq_open"}:
         return _ipc(s, error)
     if name in NEVER:

@@ -23,6 +23,8 @@ SET_ID: Final = 32
 STAGE_TRACE: Final = 6
 
 CALLS: Final = 512
+INSTRUCTION: Final = 8
+"""Bytes of a struct sock_filter."""
 CAPACITY: Final = 4096
 """Different refusals that are kept at a time."""
 MAX_BYTES: Final = 4 << 20
@@ -110,6 +112,7 @@ class TracedChild(Child):
 
 def start_traced(
     plan: bytes,
+    filters: Sequence[bytes],
     watches: Mapping[int, Watched],
     keep: Callable[[Refusal], bool],
     *,
@@ -119,13 +122,13 @@ def start_traced(
 ) -> TracedChild:
     """Starts a sandbox that is followed, and returns when its program runs.
 
-    `watches` are by call number. `keep` is asked, in the thread that follows, which refusals
+    `filters` are those that the plan installs, in this order. `watches` are by call number. `keep` is asked, in the thread that follows, which refusals
     matter when there are too many; it must not raise. Everything else as for `launch.start`.
     A LaunchFailedError whose `refused` is there tells what was refused until then.
     """
     launch, kept = launch_of(plan, argv=argv, environ=environ, terminal=terminal)
     launch.attach = ffi.addressof(lib, "sbx_trace_attach")
-    tracer = _Tracer(launch, watches, keep)
+    tracer = _Tracer(launch, filters, watches, keep)
     tracer.begin()
     failure = ffi.new("struct sbx_failure *")
     if tracer.problem is not None:
@@ -155,7 +158,11 @@ class _Tracer:
     """The thread that follows, and what it shares with the one that started it."""
 
     def __init__(
-        self, launch: Any, watches: Mapping[int, Watched], keep: Callable[[Refusal], bool]
+        self,
+        launch: Any,
+        filters: Sequence[bytes],
+        watches: Mapping[int, Watched],
+        keep: Callable[[Refusal], bool],
     ) -> None:
         self.launch = launch
         self.keep = keep
@@ -169,7 +176,14 @@ class _Tracer:
         self._watches = _watch_table(watches)
         self._paths = {number: len(watch.paths) for number, watch in watches.items()}
         self._status = ffi.new("int *")
-        self.trace = lib.sbx_trace_new(self._watches, CAPACITY, MAX_BYTES)
+        self._programs = [ffi.from_buffer("uint8_t[]", program) for program in filters]
+        self._filters = ffi.new(
+            "struct sbx_filter[]",
+            [(program, len(program) // INSTRUCTION) for program in self._programs],
+        )
+        self.trace = lib.sbx_trace_new(
+            self._watches, self._filters, len(self._filters), CAPACITY, MAX_BYTES
+        )
         if self.trace == ffi.NULL:
             raise MemoryError
 

@@ -1,12 +1,15 @@
 /* What a tracer has to get right: does one thing that is told and ends with 0 if it went as without a tracer. */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -147,6 +150,60 @@ static int addresses(void) {
         return r | check(open(name, O_RDONLY) < 0 && errno == ENAMETOOLONG, "a long path");
 }
 
+/* A call that a profile may refuse, and what became of it. */
+static const char *tried(void) {
+        return syscall(SYS_keyctl, 0, -3, 0) >= 0 ? "ok" : errno == EPERM ? "EPERM" : errno == ENOSYS ? "ENOSYS" : "?";
+}
+
+/* A filter of one's own on top of the sandbox's, for this one call. */
+static long own_filter(unsigned answer, unsigned flags) {
+        struct sock_filter filter[] = {
+                { BPF_LD | BPF_W | BPF_ABS, 0, 0, 0 },
+                { BPF_JMP | BPF_JEQ | BPF_K, 0, 1, SYS_keyctl },
+                { BPF_RET | BPF_K, 0, 0, answer },
+                { BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW },
+        };
+        struct sock_fprog program = { 4, filter };
+        /* The kernel looks at the low half of the first argument. */
+        return syscall(SYS_seccomp, 1ul << 32 | SECCOMP_SET_MODE_FILTER, flags, &program);
+}
+
+/* One that asks the tracer, in the words of sbx's own filters. */
+static int filter_that_traces(const char *data) {
+        if (check(own_filter(SECCOMP_RET_TRACE | (unsigned) strtoul(data, NULL, 0), 0) >= 0, "a filter of one's own"))
+                return 1;
+        printf("%s\n", tried());
+        return 0;
+}
+
+static volatile int listener = -1;
+static void *let_all_go_on(void *argument) {
+        while (listener < 0)
+                usleep(1000);
+        for (;;) {
+                struct seccomp_notif call = { 0 };
+                struct seccomp_notif_resp answer = { .flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE };
+                if (ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, &call) < 0)
+                        return argument;
+                answer.id = call.id;
+                ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, &answer);
+        }
+}
+
+/* One that asks the payload itself. */
+static int filter_that_asks(void) {
+        pthread_t thread;
+        pthread_create(&thread, NULL, let_all_go_on, NULL);
+        long fd = own_filter(SECCOMP_RET_USER_NOTIF, SECCOMP_FILTER_FLAG_NEW_LISTENER);
+        if (fd < 0)
+                printf("%s ", errno == EBUSY ? "EBUSY" : "?");
+        else
+                listener = (int) fd;
+        printf("%s\n", tried());
+        fflush(stdout);
+        _exit(0);
+}
+
 int main(int argc, char **argv) {
         const char *what = argc > 1 ? argv[1] : "";
         if (strcmp(what, "flood") == 0)
@@ -163,6 +220,10 @@ int main(int argc, char **argv) {
                 return interrupted();
         if (strcmp(what, "killed") == 0)
                 return killed();
+        if (strcmp(what, "filter-that-traces") == 0)
+                return filter_that_traces(argv[2]);
+        if (strcmp(what, "filter-that-asks") == 0)
+                return filter_that_asks();
         if (strcmp(what, "addresses") == 0)
                 return addresses();
         return 99;

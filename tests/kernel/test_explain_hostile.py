@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from sandbox.plan import syscalls
-from tests.kernel.harness import Sandbox, await_line, checked, libc
+from tests.kernel.harness import Sandbox, answers, await_line, checked, libc
 from tests.kernel.traces import vanished
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -248,6 +248,48 @@ def test_a_payload_that_traces_by_itself_is_told_why_it_can_not(sandbox: Sandbox
     done = sandbox.run(text, sandbox.probe, "ptrace", "1", options=("--explain",))
     assert done.returncode == 0
     assert "a process has one tracer, and here --explain is it" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "allow", ("", '[seccomp]\nallow = ["keyctl"]\n'), ids=("refused", "allowed")
+)
+@pytest.mark.parametrize("data", ("0x8000", "0", "1"))
+def test_a_filter_of_the_payloads_does_not_speak_for_the_sandboxes(
+    sandbox: Sandbox, follower: str, data: str, allow: str
+) -> None:
+    """0x8000 is what sbx's own filter says of a call that is only looked at when it ends."""
+    words = (follower, "filter-that-traces", data)
+    for options in ((), ("--explain",)):
+        done = sandbox.run(profile(follower, allow), *words, options=options)
+        # A call that a filter asks a tracer about, and that has none, doesn't exist.
+        assert (done.returncode, done.stdout) == (0, "ENOSYS\n" if allow else "EPERM\n")
+
+
+def test_a_payload_can_not_answer_for_the_filter_that_refuses_a_call(
+    sandbox: Sandbox, follower: str
+) -> None:
+    allow = '[seccomp]\nallow = ["keyctl"]\n'
+    control = sandbox.run(profile(follower, allow), follower, "filter-that-asks")
+    assert control.stdout == "ok\n"
+    plain = sandbox.run(profile(follower), follower, "filter-that-asks")
+    assert plain.stdout == "EPERM\n"
+    done, report = explained(sandbox, profile(follower), follower, "filter-that-asks")
+    assert done.stdout == "EBUSY EPERM\n"
+    found = {d["call"]: d for d in report["denials"]}
+    assert {name: d["layer"] for name, d in found.items()} == {
+        "keyctl": "seccomp",
+        "seccomp": "tracing",
+    }
+    assert "a filter that asks the payload itself" in found["seccomp"]["reason"]
+
+
+def test_a_payload_that_is_followed_traces_nobody(sandbox: Sandbox) -> None:
+    """A process that the tracer has missed could be let through by whoever traced it instead."""
+    done = sandbox.run('[seccomp]\nallow = ["ptrace"]\n', sandbox.probe, "ptrace", "999999")
+    assert [str(a) for a in answers(done.stdout)] == ["ESRCH"]
+    text = '[seccomp]\nallow = ["ptrace"]\n'
+    done = sandbox.run(text, sandbox.probe, "ptrace", "999999", options=("--explain",))
+    assert [str(a) for a in answers(done.stdout)] == ["EPERM"]
 
 
 def forbid_ptrace() -> None:

@@ -2,15 +2,18 @@
 
 import dataclasses
 import platform
+import struct
 from typing import Any, Final
 
 import pytest
 
+from sandbox._core import ffi, lib
 from sandbox.explain.calls import AT_EMPTY_PATH, MEMORY_WATCHES, WATCHES
 from sandbox.explain.filters import TRACE, WATCHED, followed, original_op, traced, watches
 from sandbox.plan import syscalls
 from sandbox.plan.ops import Execute, InstallFilter
 from sandbox.plan.record import Plan
+from sandbox.process.traced import INSTRUCTION
 from tests import bpf
 from tests.oracle import edge_numbers
 from tests.plans import ROOT, compiled, ops_of
@@ -73,6 +76,51 @@ def test_the_second_filter_stops_what_is_watched_and_refuses_nothing(machine: st
                 assert got in {bpf.ALLOW, TRACE | WATCHED}
 
 
+@pytest.mark.parametrize("machine", MACHINES)
+def test_the_tracer_knows_what_the_kernel_answers(machine: str) -> None:
+    """It decides from the launch's own filters, since a payload may install more of them."""
+    plan = followed(plan_of(machine, **STRICT), machine)
+    programs = [op.program for op in ops_of(plan, InstallFilter)]
+    buffers = [ffi.from_buffer("uint8_t[]", program) for program in programs]
+    filters = ffi.new("struct sbx_filter[]", [(b, len(b) // INSTRUCTION) for b in buffers])
+    arch = syscalls.AUDIT_ARCH[machine]
+    seen = set()
+    for number in edge_numbers(machine):
+        for args in VECTORS:
+            data = struct.pack("=IIQ6Q", number & bpf.MASK32, arch, 0, *args)
+            got = lib.sbx_filters_answer(filters, len(programs), ffi.from_buffer(data))
+            answers = [answer(program, machine, number, args) for program in reversed(programs)]
+            assert got == min(answers, key=precedence)
+            seen.add(got & 0xFFFF0000)
+    assert {bpf.ALLOW, bpf.KILL_PROCESS, bpf.LOG, TRACE} == seen
+
+
+def precedence(answer: int) -> int:
+    """The least permissive answer is the least; of equal ones `min` takes the first."""
+    action = answer & 0xFFFF0000
+    return action - (1 << 32) if action >> 31 else action
+
+
+@pytest.mark.parametrize(
+    "program",
+    (
+        struct.pack("=HBBI", 0x20, 0, 0, 64),  # behind the data
+        struct.pack("=HBBI", 0x20, 0, 0, 0xFFFFFFFF),
+        struct.pack("=HBBI", 0x05, 0, 0, 0xFFFFFFFF),  # a jump behind the end
+        struct.pack("=HBBI", 0x15, 255, 255, 0),
+        struct.pack("=HBBI", 0x16, 0, 0, 0),  # another instruction
+        b"",
+    ),
+)
+def test_what_is_no_filter_kills(program: bytes) -> None:
+    filters = ffi.new(
+        "struct sbx_filter[]",
+        [(ffi.from_buffer("uint8_t[]", program), len(program) // INSTRUCTION)],
+    )
+    got = lib.sbx_filters_answer(filters, 1, ffi.from_buffer(bytes(64)))
+    assert got == bpf.KILL_PROCESS
+
+
 @pytest.mark.parametrize(
     ("call", "args", "stops"),
     (
@@ -85,6 +133,9 @@ def test_the_second_filter_stops_what_is_watched_and_refuses_nothing(machine: st
         ("sendto", (3, 0, 0, 0, 4096, 16), True),
         ("read", (0, 0, 0, 0, 0, 0), False),
         ("readlink", (0, 0, 0, 0, 0, 0), False),
+        ("seccomp", (1, 0, 0, 0, 0, 0), False),
+        ("seccomp", (1, 9, 0, 0, 0, 0), True),
+        ("seccomp", (0x100000001, 8, 0, 0, 0, 0), True),
     ),
 )
 def test_hot_calls_run_at_full_speed(call: str, args: tuple[int, ...], stops: bool) -> None:
