@@ -20,6 +20,7 @@ const char *plan_stamp_layout(unsigned kind);
 struct sbx_failure { uint32_t stage; uint32_t op; int32_t error; uint32_t detail; };
 struct sbx_mark { uint32_t stage; uint32_t op; int64_t ns; };
 struct sbx_timing { uint32_t count; struct sbx_mark marks[...]; };
+struct sbx_record { int runtime_fd; int directory_fd; int control_fd; char name[...]; };
 struct sbx_launch {
     const struct plan *plan;
     char *const *argv;
@@ -27,6 +28,9 @@ struct sbx_launch {
     uint32_t terminal;
     struct sbx_timing *timing;
     int (*attach)(pid_t pid);
+    struct sbx_record *record;
+    const char *name;
+    int plan_fd;
     ...;
 };
 struct sbx_child { pid_t pid; int terminal_fd; ...; };
@@ -37,6 +41,12 @@ int sbx_await_exec(const struct sbx_launch *launch, struct sbx_child *child,
                    struct sbx_failure *ret_failure);
 int sbx_reap(const struct sbx_launch *launch, struct sbx_child *child, struct sbx_exit *ret_exit);
 void sbx_collect(struct sbx_child *child, int status, struct sbx_exit *ret_exit);
+struct supervision;
+struct supervision *sbx_attend(const struct sbx_launch *launch, struct sbx_child *child,
+                               int *ret_error);
+int sbx_attend_fd(const struct supervision *s);
+int sbx_attend_turn(struct supervision *s);
+void sbx_attend_end(struct supervision *s, const struct sbx_exit *end);
 int sbx_block_signals(uint64_t *ret_old);
 int sbx_restore_signals(uint64_t old);
 void sbx_release(struct sbx_child *child);

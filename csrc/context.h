@@ -12,6 +12,7 @@ enum report_kind {
         REPORT_READY = 4,    /* of a served launch: everything is built, and the call isn't there yet */
         REPORT_LAUNCHED = 5, /* by the server: the first process's id, and its pidfd */
         REPORT_REAPED = 6,   /* by the server, as struct serve_end */
+        REPORT_CALLER = 7,   /* by the supervisor to the init: with a connection that asks for another program */
 };
 
 /* What the sandbox writes to its status descriptor; small enough to be atomic. */
@@ -121,7 +122,14 @@ void report_and_exit(struct context *c, int error) __attribute__((noreturn));
 /* cpus.c */
 void stay_on_this_cpu(struct sbx_cpus *cpus);
 void restore_cpus(struct sbx_cpus *cpus);
-long wait_for_signal(const uint64_t *set, struct sbx_cpus *cpus);
+/* A short program ends where it began: who waits for one stays on its processor for so long. */
+#define SHORT_NS 50000000
+
+/* A signal, or -1 with errno: EAGAIN after the time that a short program takes, where that is asked for. */
+long wait_for_signal(const uint64_t *set, int brief);
+
+/* channel.c */
+ssize_t send_with_fd(int socket, const void *data, size_t size, int fd);
 
 /* call.c */
 void await_call(struct context *c);

@@ -22,13 +22,7 @@ void restore_cpus(struct sbx_cpus *cpus) {
         cpus->size = 0;
 }
 
-/* A short program ends where it began: who waits for one stays on its processor for so long. */
-#define SHORT_NS 50000000
-
-long wait_for_signal(const uint64_t *set, struct sbx_cpus *cpus) {
-        struct timespec brief = { .tv_nsec = SHORT_NS };
-        long sig = syscall(SYS_rt_sigtimedwait, set, NULL, cpus->size > 0 ? &brief : NULL, sizeof *set);
-        if (sig < 0 && errno == EAGAIN)
-                restore_cpus(cpus);
-        return sig;
+long wait_for_signal(const uint64_t *set, int brief) {
+        struct timespec shortly = { .tv_nsec = SHORT_NS };
+        return syscall(SYS_rt_sigtimedwait, set, NULL, brief ? &shortly : NULL, sizeof *set);
 }

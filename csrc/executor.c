@@ -1,5 +1,6 @@
 /* From a plan to a running sandbox: everything is prepared, then one clone3. */
 #include "context.h"
+#include "record.h"
 #include "sys.h"
 
 #include <sys/mman.h>
@@ -38,7 +39,7 @@ static int make_channels(struct context *c) {
                 c->status_fd = fcntl(c->launch->channel, F_DUPFD_CLOEXEC, 3);
                 if (c->status_fd < 0)
                         return -errno;
-        } else if ((c->launch->terminal ? socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) : pipe2(ends, O_CLOEXEC)) < 0)
+        } else if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
                 return -errno;
         else {
                 c->status_reader = ends[0];
@@ -79,6 +80,14 @@ void *take_memory(struct context *c, size_t count, size_t size) {
         void *taken = c->memory + c->memory_used;
         c->memory_used += bytes;
         return taken;
+}
+
+/* Others have to find it from its first moment where it has a name. */
+static int claim_name(struct context *c) {
+        c->at.stage = STAGE_RECORD;
+        if (c->launch->record == NULL || c->launch->name == NULL)
+                return 0;
+        return record_claim(c->launch);
 }
 
 static int prepare(struct context *c) {
@@ -172,7 +181,9 @@ int sbx_start(const struct sbx_launch *launch, struct sbx_child *ret_child, stru
 
         mark(&c, 0, MOMENT_START);
         stay_on_this_cpu(&c.cpus);
-        int error = prepare(&c);
+        int error = claim_name(&c);
+        if (error >= 0)
+                error = prepare(&c);
         mark(&c, 0, MOMENT_PREPARED);
         if (error >= 0) {
                 struct clone_arguments args = {
@@ -210,6 +221,8 @@ int sbx_start(const struct sbx_launch *launch, struct sbx_child *ret_child, stru
                 .cpus = c.cpus,
         };
         release(&c);
+        if (error < 0 && launch->record != NULL)
+                record_remove(launch->record);
         if (error < 0)
                 sbx_release(&child);
         else

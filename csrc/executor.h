@@ -14,6 +14,7 @@ enum sbx_stage {
         STAGE_SANDBOX = 4, /* in the sandbox's first process */
         STAGE_PAYLOAD = 5, /* in the payload, before exec */
         STAGE_TRACE = 6,   /* launch.attach failed */
+        STAGE_RECORD = 7,  /* its name, or its place in the runtime directory */
 };
 
 /* What more an errno of Execute means. */
@@ -46,6 +47,14 @@ struct sbx_timing {
         struct sbx_mark marks[SBX_MAX_MARKS];
 };
 
+#define SBX_NAME_MAX 64
+/* A live sandbox's place in the runtime directory (record.h). */
+struct sbx_record {
+        int runtime_fd, directory_fd, control_fd; /* -1: it has none */
+        char name[SBX_NAME_MAX + 1];
+};
+#define SBX_NO_RECORD ((struct sbx_record) { .runtime_fd = -1, .directory_fd = -1, .control_fd = -1 })
+
 struct sbx_launch {
         const struct plan *plan;
         char *const *argv;         /* takes the place of the plan's command; NULL: the plan's */
@@ -58,6 +67,9 @@ struct sbx_launch {
         uint32_t private_count;
         int (*attach)(pid_t pid);  /* NULL: none. The first process waits for its end; 0 or -errno. Whoever
                                     * traces it reaps it: sbx_collect takes the place of sbx_supervise */
+        struct sbx_record *record; /* SBX_NO_RECORD at first; NULL: others aren't to know of it */
+        const char *name;          /* that it is recorded under; NULL: one is made up */
+        int plan_fd;               /* where others can read the plan, of the supervisor's; 0: nowhere */
 };
 
 /* An affinity, while its owner stays on one processor; size 0: it doesn't. */
@@ -92,7 +104,8 @@ int sbx_start(const struct sbx_launch *launch, struct sbx_child *ret_child, stru
  * (the sandbox is then reaped). Takes the terminal's descriptor. */
 int sbx_await_exec(const struct sbx_launch *launch, struct sbx_child *child, struct sbx_failure *ret_failure);
 
-/* Forwards signals until the sandbox has ended and is reaped. */
+/* Forwards signals until the sandbox has ended and is reaped. One that lives longer than a moment, or has a name, is
+ * recorded meanwhile. */
 int sbx_supervise(const struct sbx_launch *launch, struct sbx_child *child, struct sbx_exit *ret_exit);
 
 /* What is to know of a sandbox that somebody else has reaped; status as of wait4(2). */
@@ -100,6 +113,15 @@ void sbx_collect(struct sbx_child *child, int status, struct sbx_exit *ret_exit)
 
 /* Reaps an ended sandbox without forwarding: -EAGAIN while it lives. */
 int sbx_reap(const struct sbx_launch *launch, struct sbx_child *child, struct sbx_exit *ret_exit);
+
+/* For who has a loop of its own in place of sbx_supervise: records the sandbox and serves what others ask of it.
+ * sbx_attend_fd is readable when sbx_attend_turn has something to do; sbx_attend_end comes after the reaping. NULL,
+ * with *ret_error, where it can't be recorded. */
+struct supervision;
+struct supervision *sbx_attend(const struct sbx_launch *launch, struct sbx_child *child, int *ret_error);
+int sbx_attend_fd(const struct supervision *s);
+int sbx_attend_turn(struct supervision *s);
+void sbx_attend_end(struct supervision *s, const struct sbx_exit *end);
 
 /* Blocks what is forwarded and SIGCHLD; *ret_old is the mask before. */
 int sbx_block_signals(uint64_t *ret_old);

@@ -47,7 +47,9 @@ void run_init(struct context *c, pid_t payload) {
         close_others(c->status_fd);
         for (;;) {
                 reap(c, payload);
-                long sig = wait_for_signal(&all, &c->cpus);
+                long sig = wait_for_signal(&all, c->cpus.size > 0);
+                if (sig < 0 && errno == EAGAIN)
+                        restore_cpus(&c->cpus);
                 if (sig > 0 && sig != SIGCHLD)
                         kill(payload, (int) sig);
         }

@@ -1,6 +1,6 @@
 /* sbx: starts a sandbox from its compiled plan without an interpreter, and leaves everything else to Python.
  *
- *   sbx run [-p|--profile PROFILE] [--timing] [--] [COMMAND...]   a plan that is still true is run at once
+ *   sbx run [-p|--profile PROFILE] [--name NAME] [--timing] [--] [COMMAND...]   a plan that is still true is run at once
  *   sbx _serve CONTROL                                            sandboxes for a program that uses the library
  *   sbx run --plan-fd N [--timing] [--] [COMMAND...]              Python has just made the plan
  *   anything else                                                 python3 -I -c 'import sandbox.cli ...' ...
@@ -24,6 +24,7 @@
 
 struct request {
         const char *profile;
+        const char *name; /* NULL: none is asked for */
         int plan_fd;
         int timing;
         const char *sets[MAX_SETS + 1];
@@ -73,6 +74,8 @@ static int parse(char *const *argv, struct request *ret) {
                         request.profile = value;
                 else if (request.set_count < MAX_SETS && (value = value_of(*at, "--set", &at)) != NULL)
                         request.sets[request.set_count++] = value;
+                else if ((value = value_of(*at, "--name", &at)) != NULL)
+                        request.name = value;
                 else if ((value = value_of(*at, "--plan-fd", &at)) != NULL)
                         request.plan_fd = number_of(value);
                 else
@@ -303,7 +306,15 @@ static void hint(int status, char *const *environment) {
 }
 
 static int run(const struct cached_plan *p, const struct request *request, char **environment) {
-        struct sbx_launch launch = { .plan = &p->plan, .argv = request->command, .environment = environment };
+        struct sbx_record record = SBX_NO_RECORD;
+        struct sbx_launch launch = {
+                .plan = &p->plan,
+                .argv = request->command,
+                .environment = environment,
+                .record = &record,
+                .name = request->name,
+                .plan_fd = p->fd,
+        };
         struct sbx_failure failure = { 0 };
         struct sbx_child child;
         struct sbx_exit end;

@@ -108,13 +108,14 @@ struct plan_record {
         OP(49, MountDev, "suuu")                                                                                       \
         OP(50, MakeDevice, "suu")                                                                                      \
         OP(51, CreateCgroup, "u")                                                                                      \
-        OP(52, SetCgroup, "ssss")
+        OP(52, SetCgroup, "ssss")                                                                                      \
+        OP(56, Identify, "ss") /* for the record: a stem of the sandbox's name, the profile's path */
 
 enum plan_kind {
 #define OP(number, name, layout) PLAN_##name = number,
         PLAN_OPS(OP)
 #undef OP
-                PLAN_KIND_COUNT = 53
+                PLAN_KIND_COUNT = 57
 };
 
 /* MapIds: who writes the maps. What stands before it in a plan runs meanwhile, with ids that aren't mapped yet. */
@@ -170,6 +171,7 @@ struct op_allow_path { struct plan_ref path; uint64_t access, flags; };
 struct op_allow_port { uint64_t port, access; };
 struct op_install_filter { struct plan_ref program; uint64_t flags; };
 struct op_execute { struct plan_ref argv; };
+struct op_identify { struct plan_ref stem, profile; };
 
 /* version 2: one cgroup in the one hierarchy that each SetCgroup names.  1: one in every hierarchy that a SetCgroup
  * names.  Where it lies is decided at launch; it stands before all SetCgroup, and these in the order of writing. */

@@ -110,22 +110,12 @@ static void report_failure(int channel, const struct sbx_failure *failure) {
 
 static void report_launch(int channel, pid_t pid) {
         struct report report = { .kind = REPORT_LAUNCHED, .status = pid };
-        union {
-                struct cmsghdr head;
-                char bytes[CMSG_SPACE(sizeof(int))];
-        } control = { 0 };
-        struct iovec data = { &report, sizeof report };
-        struct msghdr message = { .msg_iov = &data, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control };
         cleanup_fd int pidfd = CALL(SYS_pidfd_open, pid, 0);
         if (pidfd < 0) {
                 kill(pid, SIGKILL); /* nobody could wait for it or end it */
                 return;
         }
-        control.head.cmsg_level = SOL_SOCKET;
-        control.head.cmsg_type = SCM_RIGHTS;
-        control.head.cmsg_len = CMSG_LEN(sizeof(int));
-        memcpy(CMSG_DATA(&control.head), &pidfd, sizeof pidfd);
-        if (sendmsg(channel, &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+        if (send_with_fd(channel, &report, sizeof report, pidfd) < 0)
                 kill(pid, SIGKILL); /* whoever asked for it has gone */
 }
 

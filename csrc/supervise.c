@@ -1,9 +1,13 @@
 /* The supervisor's part after the start: signals in, exit status out, nothing left unreaped. */
 #include "context.h"
+#include "record.h"
+#include "supervision.h"
 #include "sys.h"
 
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 
@@ -136,14 +140,83 @@ int sbx_reap(const struct sbx_launch *launch, struct sbx_child *child, struct sb
         return 0;
 }
 
-int sbx_supervise(const struct sbx_launch *launch, struct sbx_child *child, struct sbx_exit *ret_exit) {
+/* ---- The whole of it ---- */
+
+static void hand_on(void *owner, int fd, uint32_t events) {
+        struct supervision *s = owner;
+        struct signalfd_siginfo info;
+        (void) events;
+        if (read(fd, &info, sizeof info) == sizeof info && info.ssi_signo != SIGCHLD)
+                kill(s->child->pid, (int) info.ssi_signo);
+}
+
+static void leave_the_cpu(void *owner) {
+        struct supervision *s = owner;
+        restore_cpus(&s->child->cpus);
+}
+
+static int attend(struct supervision *s, struct sbx_exit *ret_exit) {
         uint64_t set = ~left_alone;
+        cleanup_fd int signals = CALL(SYS_signalfd4, -1, &set, sizeof set, SFD_CLOEXEC | SFD_NONBLOCK);
+        int r = signals < 0 ? signals : loop_add(&s->loop, signals, EPOLLIN, hand_on, s);
+        if (r >= 0 && s->child->cpus.size > 0)
+                r = loop_at(&s->loop, loop_now() + SHORT_NS, leave_the_cpu, s);
+        while (r >= 0 && (r = sbx_reap(s->launch, s->child, ret_exit)) == -EAGAIN)
+                r = loop_turn(&s->loop, 1);
+        loop_remove(&s->loop, signals);
+        return r;
+}
+
+static int is_claimed(const struct sbx_launch *launch) {
+        return launch->record != NULL && launch->record->directory_fd >= 0;
+}
+
+/* Until it has ended, or has lived longer than a moment: -EAGAIN, where it is to be recorded then. */
+static int await_short(const struct sbx_launch *launch, struct sbx_child *child, struct sbx_exit *ret_exit) {
+        uint64_t set = ~left_alone;
+        int recordable = launch->record != NULL;
         for (;;) {
                 int r = sbx_reap(launch, child, ret_exit);
-                if (r != -EAGAIN)
+                if (r != -EAGAIN || is_claimed(launch))
                         return r;
-                long sig = wait_for_signal(&set, &child->cpus);
+                long sig = wait_for_signal(&set, recordable || child->cpus.size > 0);
                 if (sig > 0 && sig != SIGCHLD)
                         kill(child->pid, (int) sig);
+                if (sig > 0 || errno != EAGAIN)
+                        continue;
+                restore_cpus(&child->cpus);
+                if (recordable)
+                        return -EAGAIN;
         }
+}
+
+/* It can't be what was asked for: nothing of it goes on. */
+static int give_up(struct sbx_child *child, int error, struct sbx_exit *ret_exit) {
+        int status;
+        kill(child->pid, SIGKILL);
+        wait_for_end(child, &status, 0);
+        *ret_exit = (struct sbx_exit) { .failure = { .stage = STAGE_RECORD, .error = -error } };
+        return 0;
+}
+
+int sbx_supervise(const struct sbx_launch *launch, struct sbx_child *child, struct sbx_exit *ret_exit) {
+        int error, was_claimed = is_claimed(launch);
+        int r = await_short(launch, child, ret_exit);
+        if (r != -EAGAIN) {
+                if (was_claimed)
+                        record_remove(launch->record);
+                return r;
+        }
+        struct supervision *s = sbx_attend(launch, child, &error);
+        if (s != NULL) {
+                r = attend(s, ret_exit);
+                sbx_attend_end(s, ret_exit);
+                return r;
+        }
+        if (was_claimed)
+                return give_up(child, error, ret_exit);
+        /* Nobody asked for it by name: it runs, and isn't listed. */
+        struct sbx_launch unlisted = *launch;
+        unlisted.record = NULL;
+        return await_short(&unlisted, child, ret_exit);
 }

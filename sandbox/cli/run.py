@@ -37,6 +37,7 @@ LAUNCHER_VARIABLE: Final = "SBX_LAUNCHER"
     metavar="NAME=VALUE",
     help="Give a variable of the profile's [vars] another value.",
 )
+@click.option("--name", metavar="NAME", help="What others know this sandbox by: sbx ps, sbx stop.")
 @click.option("--timing", is_flag=True, help="Print where the launch spent its time.")
 @click.option("--explain", is_flag=True, help="Say at the end what was refused, and why.")
 @click.option("--json", "as_json", is_flag=True, help="With --explain: as one JSON object.")
@@ -51,6 +52,7 @@ LAUNCHER_VARIABLE: Final = "SBX_LAUNCHER"
 def command(
     profile: str,
     variables: tuple[str, ...],
+    name: str | None,
     timing: bool,
     explain: bool,
     as_json: bool,
@@ -99,8 +101,8 @@ def command(
             )
         )
     if streams and not timing:
-        return _run_with_terminal(data, plan, resolved, words, environ, streams)
-    return _hand_over(launcher, data, words, environ, timing=timing)
+        return _run_with_terminal(data, plan, resolved, words, environ, streams, name)
+    return _hand_over(launcher, data, words, environ, timing=timing, name=name)
 
 
 def _agree(*, timing: bool, explain: bool, as_json: bool) -> None:
@@ -165,6 +167,7 @@ def _run_with_terminal(
     words: Sequence[str],
     environ: dict[str, str],
     streams: int,
+    name: str | None,
 ) -> int:
     from sandbox.process.launch import LaunchFailedError, start
     from sandbox.process.terminal import Signals, attend
@@ -172,7 +175,7 @@ def _run_with_terminal(
     _warn_of_gaps(plan)
     try:
         with Signals() as signals:
-            child = start(data, argv=words, environ=environ, terminal=streams)
+            child = start(data, argv=words, environ=environ, terminal=streams, name=name)
             try:
                 status = attend(child, streams, signals)
             finally:
@@ -206,13 +209,21 @@ def _launcher() -> str:
 
 
 def _hand_over(
-    launcher: str, data: bytes, words: Sequence[str], environ: dict[str, str], *, timing: bool
+    launcher: str,
+    data: bytes,
+    words: Sequence[str],
+    environ: dict[str, str],
+    *,
+    timing: bool,
+    name: str | None,
 ) -> int:
     """This process becomes the launcher: a supervisor that waits needs no interpreter."""
     fd = os.memfd_create("sbx-plan", 0)
     os.set_inheritable(fd, True)
     os.write(fd, data)
     options = ["--timing"] if timing else []
+    if name is not None:
+        options += ["--name", name]
     arguments = [launcher, "run", "--plan-fd", str(fd), *options, "--", *words]
     try:
         os.execve(launcher, arguments, environ)

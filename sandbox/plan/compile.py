@@ -4,6 +4,7 @@ Pure: it reads its two arguments and nothing of the machine, so the same input g
 """
 
 import functools
+import os
 import re
 from collections.abc import Iterator
 from typing import Final
@@ -23,6 +24,7 @@ from sandbox.plan.ops import (
     CheckDescriptors,
     CreateNamespaces,
     Execute,
+    Identify,
     InstallFilter,
     KeepDescriptor,
     NewKeyring,
@@ -58,6 +60,8 @@ from sandbox.profile.resolved import KeyPath, ResolvedProfile
 
 # Its root directory is made anew at boot: what the kernel was started with may differ since.
 _BOOT_MARK: Final = "/proc"
+# csrc/record.c adds the supervisor's pid.
+NAME_STEM_MAX: Final = 48
 _OPTIONAL_NAMESPACES: Final[dict[str, Feature]] = {
     "time": "namespaces.time",
     "cgroup": "namespaces.cgroup",
@@ -105,6 +109,7 @@ def _steps(inputs: Inputs) -> Iterator[Step]:
     dies = dies if profile.process.die_with_parent else []
     rules = landlock.steps(inputs, statements)
 
+    yield _identity_of_record(inputs)
     yield from _namespaces(inputs, identity)
     yield from dies
     # What needs no mapped ids comes first: the supervisor writes the maps meanwhile.
@@ -144,6 +149,13 @@ def _steps(inputs: Inputs) -> Iterator[Step]:
     if policy is not None:
         yield from _filter(inputs, policy)
     yield Step(Execute(argv=profile.process.command), ("process", "command"))
+
+
+def _identity_of_record(inputs: Inputs) -> Step:
+    profile = inputs.resolved.files[0]
+    name = inputs.profile.profile.name or os.path.basename(profile).removesuffix(".toml")
+    stem = re.sub(r"[^A-Za-z0-9_.-]+", "-", name).lstrip(".-")[:NAME_STEM_MAX]
+    return Step(Identify(stem=stem or "sandbox", profile=profile), ("profile", "name"))
 
 
 def _require_kernel(inputs: Inputs) -> None:

@@ -66,6 +66,7 @@ from sandbox.plan.process_ops import (
     StartInit,
 )
 from sandbox.plan.record import Op
+from sandbox.plan.supervisor_ops import Identify
 
 __all__ = [
     "ANY_DEVICE",
@@ -86,6 +87,7 @@ __all__ = [
     "CreateProc",
     "EnterRoot",
     "Execute",
+    "Identify",
     "InstallFilter",
     "KeepDescriptor",
     "LimitCapabilities",

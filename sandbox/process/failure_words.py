@@ -9,7 +9,7 @@ from sandbox.errors import EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, EXIT_SANDBOX
 from sandbox.plan import ops
 from sandbox.plan.record import Op
 from sandbox.process import surroundings
-from sandbox.process.launch import Failure
+from sandbox.process.launch import STAGE_RECORD, Failure
 
 DETAIL_INTERPRETER: Final = 1
 DETAIL_NOT_FOUND: Final = 2
@@ -45,6 +45,8 @@ def words_of(op: Op, failure: Failure, command: str | None) -> Words:
             "the sandbox was killed before it could start the program",
             "the kernel's log tells whether memory ran out: dmesg",
         )
+    if failure.stage == STAGE_RECORD:
+        return _record(failure.error)
     if isinstance(op, ops.Execute):
         if command is None and not op.argv:
             return NO_COMMAND
@@ -122,6 +124,27 @@ _NO_PROCESS: Final = Words(
     "the sandbox can't be made: no more processes may be started (RLIMIT_NPROC or pids.max)",
     "raise the limit: ulimit -u, TasksMax= of the unit, --pids-limit of the container",
 )
+
+
+def _record(error: int) -> Words:
+    words = {
+        errno.EEXIST: Words(
+            "another live sandbox has the name that --name gives",
+            "choose another one, or end that sandbox: sbx stop NAME",
+        ),
+        errno.EINVAL: Words(
+            "--name: that is no name for a sandbox",
+            "take up to 64 letters, digits, '_', '.' and '-', beginning with a letter or digit",
+        ),
+        errno.EPERM: Words(
+            "the runtime directory belongs to another user, or others may write to it",
+            "make it this user's own with mode 0700; 'man sbx' says which one it is",
+        ),
+    }
+    return words.get(error) or Words(
+        f"the sandbox can't be recorded under its name: {os.strerror(error)}",
+        "the runtime directory must be writable: 'man sbx' says which one it is (SBX_RUNTIME_DIR names another)",
+    )
 
 
 def _clone(error: int) -> Words:

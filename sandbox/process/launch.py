@@ -5,9 +5,12 @@ import errno
 import os
 import signal
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from sandbox._core import ffi, lib
+
+
+STAGE_RECORD: Final = 7
 
 
 class Failure(NamedTuple):
@@ -38,6 +41,10 @@ class Child:
         self._launch = launch
         self._child = child
         self._kept = kept
+        self._end = ffi.new("struct sbx_exit *")
+        self._supervision = _attend(launch, child)
+        self.requests = lib.sbx_attend_fd(self._supervision) if self._supervision else -1
+        """Readable when others ask something of the sandbox; -1 where it isn't recorded."""
         self.pidfd = os.pidfd_open(self.pid) if pidfd < 0 else pidfd
         """Readable when the sandbox has ended."""
 
@@ -57,7 +64,7 @@ class Child:
 
     def reap(self) -> int | None:
         """The payload's wait status, or None while it lives. Raises LaunchFailedError."""
-        end = ffi.new("struct sbx_exit *")
+        end = self._end
         error = lib.sbx_reap(self._launch, self._child, end)
         if error == -errno.EAGAIN:
             return None
@@ -67,21 +74,55 @@ class Child:
             raise LaunchFailedError(failure_of(end.failure))
         return int(end.status)
 
+    def serve_requests(self) -> None:
+        """Answers what others have asked."""
+        if self._supervision:
+            lib.sbx_attend_turn(self._supervision)
+
     def close(self) -> None:
         os.close(self.pidfd)
+        if self._supervision:
+            lib.sbx_attend_end(self._supervision, self._end)
+            self._supervision = None
         lib.sbx_release(self._child)
 
 
+def _attend(launch: Any, child: Any) -> Any:
+    """What others reach the sandbox by; None where it isn't recorded, and nobody asked for it by name."""
+    if not launch.record:
+        return None
+    error = ffi.new("int *")
+    supervision = lib.sbx_attend(launch, child, error)
+    if supervision or not launch.name:
+        return supervision or None
+    os.kill(child.pid, signal.SIGKILL)
+    os.waitpid(child.pid, 0)
+    lib.sbx_release(child)
+    raise LaunchFailedError(Failure(stage=STAGE_RECORD, op=0, error=-error[0], detail=0))
+
+
 def start(
-    plan: bytes, *, argv: Sequence[str], environ: Mapping[str, str], terminal: int = 0
+    plan: bytes,
+    *,
+    argv: Sequence[str],
+    environ: Mapping[str, str],
+    terminal: int = 0,
+    name: str | None = None,
 ) -> Child:
-    """Starts a sandbox and returns when its program runs.
+    """Starts a sandbox, records it, and returns when its program runs.
 
     `argv` replaces the plan's command unless it is empty; of `environ` the names that the plan
     passes are taken. `terminal` has bits 0 to 2 for the standard streams that are to be a new
-    pseudo-terminal. Raises LaunchFailedError, and ValueError for bytes that aren't a plan.
+    pseudo-terminal; `name` is what others know the sandbox by. Raises LaunchFailedError, and
+    ValueError for bytes that aren't a plan.
     """
     launch, kept = launch_of(plan, argv=argv, environ=environ, terminal=terminal)
+    record = ffi.new("struct sbx_record *", {"runtime_fd": -1, "directory_fd": -1, "control_fd": -1})
+    launch.record = record
+    kept.append(record)
+    if name is not None:
+        launch.name = kept_name = ffi.new("char[]", os.fsencode(name))
+        kept.append(kept_name)
     child, failure = ffi.new("struct sbx_child *"), ffi.new("struct sbx_failure *")
     mask = ffi.new("uint64_t *")
     lib.sbx_block_signals(mask)

@@ -114,6 +114,8 @@ class Relay:
         poll.register(signals.reader, select.POLLIN)
         if not ended:
             poll.register(self._child.pidfd, select.POLLIN)
+            if self._child.requests >= 0:
+                poll.register(self._child.requests, select.POLLIN)
         if self._open:
             wanted = select.POLLIN if not self._to_caller else 0
             poll.register(self._master, wanted | (select.POLLOUT if self._to_child else 0))
@@ -122,6 +124,8 @@ class Relay:
         if self._to_caller:
             poll.register(self._sink, select.POLLOUT)
         ready = dict(poll.poll())
+        if self._child.requests in ready:
+            self._child.serve_requests()
         self._serve_signals(signals)
         self._serve_caller(ready)
         self._serve_child(ready)

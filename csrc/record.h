@@ -1,0 +1,22 @@
+/* What tells others of a live sandbox: a directory of its name in the runtime directory.
+ *
+ *   RUNTIME/NAME/          locked by flock(2) as long as the supervisor lives
+ *   RUNTIME/NAME/record    key=value, a NUL behind each; there once the program has been started
+ *   RUNTIME/NAME/control   the socket that the supervisor listens on (control.h)
+ *
+ * RUNTIME is $SBX_RUNTIME_DIR; else /run/sbx for root; else $XDG_RUNTIME_DIR/sbx, /run/user/UID/sbx where the first
+ * isn't set, /tmp/sbx-UID where there is neither.  sandbox/process/runtime.py knows the same. */
+#pragma once
+#include "executor.h"
+
+#define RECORD_VERSION "1"
+
+/* Claims the name before anything is started: -EEXIST where a live sandbox has it, -EINVAL where it is none. A name
+ * that is left of a dead one is taken over, unless its workload survived: -EBUSY. */
+int record_claim(const struct sbx_launch *launch);
+
+/* Says what runs.  Claims a name first where that wasn't done. */
+int record_write(const struct sbx_launch *launch, const struct sbx_child *child);
+
+/* Takes it away with all that is in it. */
+void record_remove(struct sbx_record *r);

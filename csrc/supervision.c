@@ -1,0 +1,49 @@
+/* Attends to a sandbox that lives longer than a moment: a loop over signals, the control socket and what its
+ * features add. */
+#include "supervision.h"
+#include "control.h"
+#include "record.h"
+#include "sys.h"
+
+#include <stdlib.h>
+
+struct supervision *sbx_attend(const struct sbx_launch *launch, struct sbx_child *child, int *ret_error) {
+        struct supervision *s = calloc(1, sizeof *s);
+        *ret_error = -ENOMEM;
+        if (s == NULL)
+                return NULL;
+        s->launch = launch;
+        s->child = child;
+        int r = loop_open(&s->loop);
+        if (r >= 0) {
+                r = record_write(launch, child);
+                if (r >= 0)
+                        r = control_open(s);
+                if (r >= 0)
+                        return s;
+                loop_close(&s->loop);
+        }
+        record_remove(launch->record);
+        free(s);
+        *ret_error = r;
+        return NULL;
+}
+
+int sbx_attend_fd(const struct supervision *s) {
+        return s->loop.fd;
+}
+
+int sbx_attend_turn(struct supervision *s) {
+        return loop_turn(&s->loop, 0);
+}
+
+void sbx_attend_end(struct supervision *s, const struct sbx_exit *end) {
+        control_close(s, end);
+        loop_close(&s->loop);
+        record_remove(s->launch->record);
+        free(s);
+}
+
+void supervision_kill(struct supervision *s) {
+        kill(s->child->pid, SIGKILL);
+}
