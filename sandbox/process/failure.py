@@ -9,7 +9,7 @@ from sandbox.errors import Problem, SetupError
 from sandbox.plan import ops
 from sandbox.plan.record import FileStamp, Plan
 from sandbox.process.failure_words import DETAIL_ENDED, RERUN, words_of
-from sandbox.process.launch import Failure
+from sandbox.process.launch import STAGE_RECORD, Failure
 from sandbox.profile.resolved import KeyPath, Origin, ResolvedProfile, key_text
 
 
@@ -35,13 +35,13 @@ def setup_error(
         for name, value in variables.items():
             if value == op.source:
                 hint = f"create it, or name another: --set {name}=PATH"
-    ended = failure.detail == DETAIL_ENDED
+    of_no_op = failure.detail == DETAIL_ENDED or failure.stage == STAGE_RECORD
     return SetupError(
         words.reason,
         hint=hint,
         origin=origin,
         exit_code=words.exit_code,
-        operation="" if ended else op.describe(),
+        operation="" if of_no_op else op.describe(),
         errno=failure.error,
     )
 
@@ -53,7 +53,8 @@ def located_error(
 
     `resolved` is the profile that the plan was made from, None if it isn't sound any more.
     """
-    known = failure.detail != DETAIL_ENDED and failure.op < len(plan.origins)
+    of_no_op = failure.detail == DETAIL_ENDED or failure.stage == STAGE_RECORD
+    known = not of_no_op and failure.op < len(plan.origins)
     key = plan.origins[failure.op] if known else ()
     place = _place(plan, key, resolved) if key else None
     parts = [str(place) if place else "", key_text(key)]

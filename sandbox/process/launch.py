@@ -9,7 +9,6 @@ from typing import Any, Final, NamedTuple
 
 from sandbox._core import ffi, lib
 
-
 STAGE_RECORD: Final = 7
 
 
@@ -117,7 +116,9 @@ def start(
     ValueError for bytes that aren't a plan.
     """
     launch, kept = launch_of(plan, argv=argv, environ=environ, terminal=terminal)
-    record = ffi.new("struct sbx_record *", {"runtime_fd": -1, "directory_fd": -1, "control_fd": -1})
+    record = ffi.new(
+        "struct sbx_record *", {"runtime_fd": -1, "directory_fd": -1, "control_fd": -1}
+    )
     launch.record = record
     kept.append(record)
     if name is not None:

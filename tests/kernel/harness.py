@@ -127,9 +127,11 @@ class Sandbox:
         self.place = place
         self._python = python
         self._var_cache = os.path.join(place, "var-cache")
-        for path in (place, self.home, self._var_cache):
+        self.runtime = os.path.join(place, "run")
+        """Where live sandboxes of this caller are recorded."""
+        for path in (place, self.home, self._var_cache, self.runtime):
             os.makedirs(path, 0o755, exist_ok=True)
-        self.own(directory, place, self.home)
+        self.own(directory, place, self.home, self.runtime)
         self._write(os.path.join(place, "base.toml"), BASE.format(probe=probe), 0o644)
 
     @property
@@ -144,7 +146,12 @@ class Sandbox:
 
     @property
     def environment(self) -> dict[str, str]:
-        return {"PATH": "/usr/bin:/bin", "HOME": self.home, "LANG": "C.UTF-8"}
+        return {
+            "PATH": "/usr/bin:/bin",
+            "HOME": self.home,
+            "LANG": "C.UTF-8",
+            "SBX_RUNTIME_DIR": self.runtime,
+        }
 
     def own(self, *paths: str) -> None:
         """Gives paths to the caller."""
