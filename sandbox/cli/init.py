@@ -172,16 +172,18 @@ def command(
         _refuse_existing(target)
 
     own = tuple(path for path, _ in program.execute)
+    given = dict(map(_variable, variables))
     granted = (*reads, *writes, *_paths(execute), *own)
+    left_reads, left_writes, pinned = base.pinned(reads, writes, given)
     answers = Answers(
         command=words,
         base=replace(base, names=tuple(_named_from(name, target) for name in names)),
         program=program,
-        read=tuple(path for path in reads if path not in writes),
-        write=writes,
+        read=tuple(path for path in left_reads if path not in writes),
+        write=left_writes,
         execute=_paths(execute),
         deny=denied,
-        vars=tuple(map(_variable, variables)),
+        vars=tuple({**pinned, **given}.items()),
         reach=cast("Reach", network or base.reach),
         pass_=pass_,
         terminal=terminal or base.terminal,
@@ -194,7 +196,11 @@ def command(
     )
     status = _deliver(compose(answers, place), target, force=force)
     if not status and target != PRINTED:
-        _warn_of_the_launch(target, writes)
+        _warn_of_the_launch(target, left_writes)
+        if not (asking or extends or granted or base.shows(os.getcwd())):
+            output.report(
+                ["hint: it sees none of your files; --read . or --write . shows this directory"]
+            )
     return status
 
 

@@ -19,6 +19,16 @@ INNER_PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A directory that a base mounts at a path of its own, often one that a variable names."""
+
+    path: str
+    writable: bool
+    variables: tuple[str, ...]
+    """Those that hold just this path here, and may hold another where the profile is used."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Base:
     """What a profile to start from grants by itself."""
 
@@ -28,6 +38,8 @@ class Base:
     execute: tuple[str, ...]
     visible: tuple[str, ...]
     """Every path that is there already, those of `execute` among them."""
+    places: tuple[Place, ...]
+    """Where it mounts directories of the host by itself: no rule may name the same path."""
     generated: tuple[str, ...]
     path: str
     """Where the payload looks for commands."""
@@ -47,6 +59,29 @@ class Base:
         """Whether the base's own command is what somebody means who names the program alone."""
         names = [os.path.basename(words[0]) for words in (command, self.command) if words]
         return len(command) == 1 and len(names) == 2 and names[0] == names[1]
+
+    def pinned(
+        self, reads: tuple[str, ...], writes: tuple[str, ...], given: Mapping[str, str]
+    ) -> tuple[tuple[str, ...], tuple[str, ...], dict[str, str]]:
+        """What is left to grant, and the variables to set so that the base grants the rest.
+
+        A directory that the base mounts by itself can't be granted once more. A variable that
+        names it by the place where sbx was started gets it for good. `given` are variables that
+        have another value than the base's already.
+        """
+        mounted: dict[str, bool] = {}
+        variables: dict[str, str] = {}
+        for place in self.places:
+            values = [given[name] for name in place.variables if name in given]
+            path = values[0] if values else place.path
+            mounted[path] = place.writable
+            if not values and (path in reads or (path in writes and place.writable)):
+                variables.update(dict.fromkeys(place.variables, path))
+        return (
+            tuple(path for path in reads if path not in mounted),
+            tuple(path for path in writes if not mounted.get(path)),
+            variables,
+        )
 
     def shows(self, path: str) -> bool:
         """Whether `path` can be read without a further grant."""
@@ -119,6 +154,14 @@ def take(names: tuple[str, ...], loaded: ResolvedProfile, environ: Mapping[str, 
         description=profile.profile.description,
         execute=execute,
         visible=(*execute, *files.read, *files.write, *(mount.target for mount in mounted)),
+        places=tuple(
+            Place(
+                path=mount.target,
+                writable=mount.writable,
+                variables=tuple(n for n, value in profile.vars.items() if value == mount.target),
+            )
+            for mount in mounted
+        ),
         generated=tuple(profile.rootfs.generate),
         path=profile.environment.set.get("PATH")
         or (environ["PATH"] if passes_path else INNER_PATH),

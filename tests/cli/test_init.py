@@ -121,9 +121,8 @@ SOCKETS = "import socket; a = socket.create_server(('127.0.0.1', 0)); socket.cre
 
 
 def test_loopback_lets_a_program_meet_itself(sbx: Sbx, here: str) -> None:
-    assert (
-        sbx("init", "--network", "loopback", "--", "python3", "-c", SOCKETS, cwd=here).stderr == ""
-    )
+    words = ["init", "--network", "loopback", "--", "python3", "-c", SOCKETS]
+    assert sbx(*words, cwd=here).returncode == 0
     assert sbx("run", "-p", "python3.toml", cwd=here).stdout == "met\n"
     none = ["init", "--force", "--network", "none", "--", "python3", "-c", SOCKETS]
     assert sbx(*none, cwd=here).returncode == 0
@@ -190,6 +189,59 @@ def test_every_shipped_profile_can_be_started_from(
     assert err == ""
     assert tomllib.loads(text)["profile"]["extends"] == name
     assert os.listdir(tmp_path) == []
+
+
+def test_a_directory_that_the_base_mounts_is_granted_by_its_variable(sbx: Sbx, here: str) -> None:
+    """It holds from wherever the profile is used, though the base means where sbx is started."""
+    write(f"{here}/in.csv", "a,b\n1,2\n")
+    words = ["sqlite3", "db", ".import --csv in.csv t", "select a + b from t"]
+    assert sbx("init", "-w", ".", "-o", "db.toml", "--", *words, cwd=here).returncode == 0
+    profile = made(here, "db.toml")
+    assert profile["profile"] == {"description": "Runs sqlite3.", "extends": "sqlite"}
+    assert profile["vars"] == {"directory": "${profile_dir}"}
+    assert profile["filesystem"] == {}
+
+
+def test_a_base_keeps_what_it_mounts_and_gets_the_rest(sbx: Sbx, here: str) -> None:
+    for name in ("in", "other"):
+        os.mkdir(f"{here}/{name}")
+    base = write(
+        f"{here}/base.toml",
+        "schema = 1\n[profile]\nextends = 'minimal'\n[vars]\nplace = '${profile_dir}/in'\n"
+        "[[mounts]]\ntype = 'bind'\nsource = '${place}'\ntarget = '${place}'\n",
+    )
+    cases: tuple[tuple[list[str], dict[str, object], dict[str, object]], ...] = (
+        (["-r", "in"], {"place": "${profile_dir}/in"}, {}),
+        (["-r", "other"], {}, {"read": ["${profile_dir}/other"]}),
+        (["-r", "in/below"], {}, {"read": ["${profile_dir}/in/below"]}),
+        (
+            ["-r", "in", "-r", "other"],
+            {"place": "${profile_dir}/in"},
+            {"read": ["${profile_dir}/other"]},
+        ),
+        (["-r", "other", "--set", "place=./other"], {"place": "${profile_dir}/other"}, {}),
+        (
+            ["-r", "in", "--set", "place=./other"],
+            {"place": "${profile_dir}/other"},
+            {"read": ["${profile_dir}/in"]},
+        ),
+    )
+    for options, variables, files in cases:
+        words = ["init", "--force", "-e", base, *options, "-o", "x.toml", "--", "true"]
+        done = sbx(*words, cwd=here)
+        assert done.returncode == 0, done.stderr
+        profile = made(here, "x.toml")
+        assert (profile["vars"], profile["filesystem"]) == (variables, files)
+    refused = sbx("init", "-e", base, "-w", "in", "-o", "-", "--", "true", cwd=here)
+    assert (refused.returncode, refused.stdout) == (EXIT_SANDBOX, "")
+    assert "is taken by mounts[" in refused.stderr
+
+
+def test_a_program_without_any_file_is_told_how_to_get_some(sbx: Sbx, here: str) -> None:
+    hint = "hint: it sees none of your files; --read . or --write . shows this directory\n"
+    assert sbx("init", "--", "true", cwd=here).stderr == hint
+    for options in (["-r", "."], ["-x", "."], ["-e", "minimal"], ["-e", "project"]):
+        assert sbx("init", "--force", *options, "--", "true", cwd=here).stderr == ""
 
 
 def test_a_profile_of_ones_own_is_named_from_the_new_file(sbx: Sbx, here: str) -> None:

@@ -22,6 +22,7 @@ BASE = Base(
     description="",
     execute=("/usr", "/bin"),
     visible=("/usr", "/bin"),
+    places=(),
     generated=(),
     path="/usr/bin:/bin",
     reach="none",
