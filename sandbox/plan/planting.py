@@ -62,9 +62,13 @@ def _is_owner(profile: Profile, uid: int) -> bool:
 
 def _writable(profile: Profile) -> Iterator[tuple[KeyPath, str, str]]:
     """The host's directories that may be written to, where they appear, and who says so."""
-    if profile.rootfs.type == "host" and profile.rootfs.overlay == "none":
-        for index, path in enumerate(profile.filesystem.write):
-            yield ("filesystem", "write", index), os.path.realpath(path), os.path.realpath(path)
+    rootfs = profile.rootfs
+    for index, path in enumerate(profile.filesystem.write if rootfs.overlay == "none" else ()):
+        key: KeyPath = ("filesystem", "write", index)
+        if rootfs.type == "host":
+            yield key, os.path.realpath(path), os.path.realpath(path)
+        else:
+            yield key, os.path.realpath(f"{rootfs.path or ''}/{path}"), path
     for index, mount in enumerate(profile.mounts):
         if mount.type == "bind" and mount.writable and mount.source:
             yield ("mounts", index), os.path.realpath(mount.source), mount.target

@@ -317,14 +317,24 @@ class _Builder:
                 for mount in binds
                 if mount.source and file.startswith(mount.source.rstrip("/") + "/")
             ]
-            if self.on_host and self.profile.rootfs.overlay == "none" and file.startswith("/"):
-                path = self._real(file, ("profile",))
+            path = self._in_root(file)
+            if path is not None:
                 above = _above(self.nodes, path)
                 if above is None or above.kind == Kind.HOST:
                     shown.append(path)
             for path in shown:
                 if path not in self.nodes:
                     self._put(Node(path=path, kind=Kind.PROTECTED, origin=("profile",)))
+
+    def _in_root(self, file: str) -> str | None:
+        """Where a file of the host is in the root's own tree, None where that can't change it."""
+        rootfs = self.profile.rootfs
+        if rootfs.overlay != "none" or not file.startswith("/"):
+            return None
+        if self.on_host:
+            return self._real(file, ("profile",))
+        tree = (rootfs.path or "").rstrip("/")
+        return file[len(tree) :] if file.startswith(f"{tree}/") else None
 
     def _shows_resolv_conf(self, origin: KeyPath) -> bool:
         """With the host's network the payload sees the host's name servers, if there are any."""

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from sandbox.errors import Problem
+from sandbox.profile.elsewhere import is_within, shown_elsewhere
 from sandbox.profile.graph import Graph
 from sandbox.profile.merge import COMMAND_LINE, Statement, Statements, Unit, topmost
 from sandbox.profile.model import Profile
@@ -36,6 +37,7 @@ _SHOWING = frozenset(
 )
 _PROTECTING = ("filesystem", "protect")
 _WRITING = frozenset({("filesystem", "write"), ("filesystem", "tmpfs"), ("mounts",)})
+_ROOT = frozenset({("rootfs", "path"), ("rootfs", "overlay")})
 _ALLOWED_CALLS = frozenset({("seccomp", "allow"), ("seccomp", "rules")})
 _SCOPES = ("landlock", "scopes")
 _OPTIONAL = ("profile", "optional")
@@ -92,6 +94,9 @@ class _Seal:
             yield from self.shown_again(member, statement)
             if path in _WRITING:
                 yield from self.made_writable(member, statement)
+            yield from self.taken_elsewhere(path, statement)
+        elif path in _ROOT:
+            yield from self.taken_elsewhere(path, statement)
         elif path in _ALLOWED_CALLS and member is not None and self.denied:
             yield from self.allowed_again(member, statement)
 
@@ -127,7 +132,7 @@ class _Seal:
 
     def shown_again(self, path: str, statement: Statement) -> Iterator[Problem]:
         for hidden in self.hidden:
-            if any(_is_within(shown, hidden) for shown in (path, *_sources(statement.value))):
+            if is_within(path, hidden):
                 yield self.problem(
                     statement, f"{self.words()}, and '{hidden}' stays hidden with all below it"
                 )
@@ -135,11 +140,38 @@ class _Seal:
     def made_writable(self, path: str, statement: Statement) -> Iterator[Problem]:
         """A more specific statement would stand over the protection of what is above."""
         for protected in self.protected:
-            if _is_within(path, protected):
+            if is_within(path, protected):
                 yield self.problem(
                     statement,
                     f"{self.words()}, and '{protected}' stays as it is, with all below it",
                 )
+
+    def taken_elsewhere(self, path: KeyPath, statement: Statement) -> Iterator[Problem]:
+        """At another path the statements about its own don't hold."""
+        for shown in shown_elsewhere(path, statement.value):
+            for hidden in self.hidden:
+                place = shown.place_of(hidden)
+                if place and not self.says(_HIDING, place):
+                    yield self.problem(
+                        statement,
+                        f"{self.words()}, and '{hidden}' stays hidden with all below it: it would "
+                        f"be seen at '{place}', which filesystem.deny doesn't list",
+                    )
+            for protected in self.protected if shown.writable else ():
+                place = shown.place_of(protected)
+                if place and not self.says(_HIDING | {_PROTECTING}, place):
+                    yield self.problem(
+                        statement,
+                        f"{self.words()}, and '{protected}' stays as it is, with all below it: it "
+                        f"could be changed at '{place}', which filesystem.protect doesn't list",
+                    )
+
+    def says(self, keys: frozenset[KeyPath], place: str) -> bool:
+        """Whether one of these lists has the path, or one above it."""
+        return any(
+            key in keys and member is not None and is_within(place, member)
+            for key, member in self.statements
+        )
 
     def allowed_again(self, member: str, statement: Statement) -> Iterator[Problem]:
         """A single call is more specific than a group, so it could undo the denial of a group."""
@@ -193,17 +225,6 @@ class _Seal:
         if statement.file == COMMAND_LINE:
             return Problem("command line", 0, 0, key_text(statement.path), reason)
         return self.graph.files[statement.file].problem(statement.path, reason)
-
-
-def _is_within(path: str, directory: str) -> bool:
-    return path == directory or path.startswith(f"{directory.rstrip('/')}/")
-
-
-def _sources(value: Any) -> list[str]:
-    """What a mount shows of the host, wherever it shows it."""
-    if not isinstance(value, dict):
-        return []
-    return [path for path in (value.get("source"), *value.get("lower", ())) if path]
 
 
 @cache

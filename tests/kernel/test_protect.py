@@ -127,11 +127,16 @@ def test_the_root_in_place_can_have_protected_parts(as_root: Sandbox) -> None:
     assert outcomes(as_root.attempts(text, *tries)) == ["EROFS", "EBUSY", "ok"]
 
 
-def test_a_payload_cannot_change_the_profiles_that_it_runs_under(sandbox: Sandbox) -> None:
+@pytest.mark.parametrize("root", ("", "[rootfs]\ntype = 'directory'\npath = '/'\n"))
+def test_a_payload_cannot_change_the_profiles_that_it_runs_under(
+    sandbox: Sandbox, root: str
+) -> None:
     project = sandbox.mkdir("project", 0o777)
     with open(os.path.join(sandbox.place, "base.toml"), encoding="utf-8") as file:
         base = sandbox.write("project/base.toml", file.read(), 0o666)
-    text = f"schema = 1\nprofile.extends = './base.toml'\n[filesystem]\nwrite = ['{project}']\n"
+    text = (
+        f"schema = 1\nprofile.extends = './base.toml'\n{root}[filesystem]\nwrite = ['{project}']\n"
+    )
     profile = sandbox.write("project/app.toml", text, 0o666)
     tries: list[tuple[str, ...]] = []
     for path in (profile, base):

@@ -22,8 +22,9 @@ def place(shared_dir: str) -> str:
         "[filesystem]\nwrite = ['{home}/.cache/sbx']",
         "[[mounts]]\ntype = 'bind'\nsource = '{home}'\ntarget = '/home/sandbox'\nwritable = true",
         "[filesystem]\nwrite = ['{link}']",
+        "[rootfs]\ntype = 'directory'\npath = '/'\n[filesystem]\nwrite = ['{home}']",
     ),
-    ids=("home", "cache", "mount", "link"),
+    ids=("home", "cache", "mount", "link", "directory"),
 )
 def test_writing_to_the_cache_is_warned_of(as_user: Sandbox, statement: str) -> None:
     os.makedirs(as_user.cache, 0o700, exist_ok=True)

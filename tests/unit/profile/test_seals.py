@@ -38,6 +38,8 @@ def over(write: Write, sealed: str, text: str) -> str:
     return text if text.startswith("[profile]") else f"[profile]\nextends = 'base.toml'\n{text}"
 
 
+WRITABLE_ETC = "[[mounts]]\ntype='bind'\nsource='/etc'\ntarget='/x'\nwritable=true"
+
 WIDER = [
     # a scalar
     ("process.umask", "[process]\numask = '0022'", "process.umask"),
@@ -83,6 +85,31 @@ WIDER = [
     ),
     ("filesystem.protect", "[filesystem]\nwrite = ['/etc/kept/x']", "filesystem.write[0]"),
     ("filesystem.protect", "[filesystem]\ntmpfs = ['/etc/kept/x']", "filesystem.tmpfs[0]"),
+    # the same at another path, where the sealed statement doesn't hold
+    ("filesystem.deny", "[[mounts]]\ntype='bind'\nsource='/etc'\ntarget='/x'", "mounts[0]"),
+    ("filesystem.mask", "[[mounts]]\ntype='bind'\nsource='/'\ntarget='/x'", "mounts[0]"),
+    (
+        "filesystem.deny",
+        "[[mounts]]\ntype='overlay'\nlower=['/v','/etc']\ntarget='/x'",
+        "mounts[0]",
+    ),
+    (
+        "filesystem.deny",
+        "[[mounts]]\ntype='overlay'\nlower=['/v']\nupper='/etc/secret'\ntarget='/x'\nwritable=true",
+        "mounts[0]",
+    ),
+    ("filesystem.deny", "[rootfs]\ntype = 'directory'\npath = '/etc'", "rootfs.path"),
+    ("filesystem.protect", "[rootfs]\ntype = 'directory'\npath = '/etc/kept'", "rootfs.path"),
+    (
+        "filesystem.protect",
+        "[[mounts]]\ntype='bind'\nsource='/etc/kept/x'\ntarget='/x'\nwritable=true",
+        "mounts[0]",
+    ),
+    (
+        "filesystem.protect",
+        WRITABLE_ETC,
+        "mounts[0]",
+    ),
     ("seccomp.deny", "[seccomp]\nallow = ['ptrace']", "seccomp.allow[0]"),
     ("seccomp.deny", "[[seccomp.rules]]\ncall='ptrace'\naction='log'", "seccomp.rules[0]"),
     # what the sealed statements are made of
@@ -130,6 +157,19 @@ def test_without_the_seal_it_can(
     (
         ("process", "[process]\numask = '0077'\ncommand = ['true']"),
         ("filesystem", "[filesystem]\nread = ['/srv/x']"),
+        # at its own path a sealed statement goes on to hold
+        ("filesystem.deny", "[[mounts]]\ntype='bind'\nsource='/etc'\ntarget='/etc'"),
+        ("filesystem.deny", "[[mounts]]\ntype='bind'\nsource='/etc/secrets'\ntarget='/x'"),
+        (
+            "filesystem.deny",
+            "[filesystem]\ndeny=['/x/secret']\n[[mounts]]\ntype='bind'\nsource='/etc'\ntarget='/x'",
+        ),
+        ("filesystem.protect", "[[mounts]]\ntype='bind'\nsource='/etc'\ntarget='/x'"),
+        (
+            "filesystem.protect",
+            f"[filesystem]\nprotect=['/x/kept']\n{WRITABLE_ETC}",
+        ),
+        ("filesystem.deny", "[rootfs]\ntype = 'directory'\npath = '/'"),
         (
             "filesystem",
             "[filesystem]\ndeny = ['/etc/more']\nmask = ['/etc/other']\nprotect = ['/etc/x']",
