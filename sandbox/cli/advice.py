@@ -49,6 +49,8 @@ def _is_profile(word: str) -> bool:
 
 def _other_option(error: click.NoSuchOption) -> str:
     """The verb whose option it is, else one of the same verb that is close."""
+    if error.option_name == "--version":
+        return "'sbx --version' prints it"
     verb = error.ctx.info_name if error.ctx else ""
     having = [f"'sbx {n}'" for n in VERBS if n != verb and error.option_name in _options(n)]
     if having:

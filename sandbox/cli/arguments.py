@@ -65,6 +65,29 @@ class Assignment(click.ParamType[str]):
         return [CompletionItem(f"{name}=") for name in names if name.startswith(incomplete)]
 
 
+class CommandWord(click.ParamType[str]):
+    """A word of a command: the first is completed as a program of PATH, the others as files."""
+
+    name = "word"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        file = CompletionItem(incomplete, type="file")
+        if not incomplete or "/" in incomplete or ctx.params.get(param.name or ""):
+            return [file]
+        found = {name for where in os.get_exec_path() for name in _programs(where, incomplete)}
+        return [CompletionItem(name) for name in sorted(found)] or [file]
+
+
+def _programs(directory: str, start: str) -> list[str]:
+    try:
+        names = [name for name in os.listdir(directory) if name.startswith(start)]
+    except OSError:  # what isn't there has no programs
+        return []
+    return [name for name in names if os.access(os.path.join(directory, name), os.X_OK)]
+
+
 class Variable(click.ParamType[str]):
     """The name of an environment variable."""
 
@@ -93,3 +116,4 @@ PROFILE = ProfileName()
 KEY = Key()
 ASSIGNMENT = Assignment()
 VARIABLE = Variable()
+WORD = CommandWord()

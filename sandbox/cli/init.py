@@ -12,7 +12,7 @@ import click
 
 from sandbox._paths import working_directory
 from sandbox.cli import output
-from sandbox.cli.arguments import PROFILE, VARIABLE
+from sandbox.cli.arguments import PROFILE, VARIABLE, WORD
 from sandbox.cli.help import Verb
 from sandbox.errors import EXIT_SANDBOX, SandboxError
 from sandbox.profile.names import is_path
@@ -112,7 +112,7 @@ TERMINALS: Final = ("never", "auto", "always")
     help="Give a variable of the base's [vars] another value.",
 )
 @click.option("--yes", "-y", is_flag=True, help="Take the defaults for everything that isn't said.")
-@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[--] [COMMAND...]")
+@click.argument("words", nargs=-1, type=WORD, metavar="[--] [COMMAND...]")
 def command(
     *,
     target: str | None,

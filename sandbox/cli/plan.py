@@ -9,7 +9,7 @@ import click
 
 from sandbox._paths import working_directory
 from sandbox.cli import output
-from sandbox.cli.arguments import PROFILE
+from sandbox.cli.arguments import PROFILE, WORD
 from sandbox.cli.help import Verb
 from sandbox.cli.output import paint, printable
 from sandbox.errors import SandboxError
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
 @click.option("--compiled", is_flag=True, help="PROFILE is a compiled plan, as in the cache.")
 @click.argument("profile", type=PROFILE)
-@click.argument("words", nargs=-1, metavar="[-- COMMAND...]")
+@click.argument("words", nargs=-1, type=WORD, metavar="[-- COMMAND...]")
 def command(*, as_json: bool, compiled: bool, profile: str, words: tuple[str, ...]) -> None:
     """Print what a launch of PROFILE would do on this host, in order, and why.
 

@@ -14,7 +14,7 @@ import msgspec
 
 from sandbox._paths import working_directory
 from sandbox.cli import output
-from sandbox.cli.arguments import ASSIGNMENT, PROFILE
+from sandbox.cli.arguments import ASSIGNMENT, PROFILE, WORD
 from sandbox.cli.help import Verb
 from sandbox.cli.hint import give_hint
 from sandbox.errors import EXIT_SIGNAL_BASE, SandboxError
@@ -48,7 +48,7 @@ LAUNCHER_VARIABLE: Final = "SBX_LAUNCHER"
     type=click.Path(),
     help="As --explain, into FILE in place of standard error.",
 )
-@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[--] [COMMAND...]")
+@click.argument("words", nargs=-1, type=WORD, metavar="[--] [COMMAND...]")
 def command(
     profile: str,
     variables: tuple[str, ...],

@@ -56,13 +56,14 @@ def located_error(
     of_no_op = failure.detail == DETAIL_ENDED or failure.stage == STAGE_RECORD
     known = not of_no_op and failure.op < len(plan.origins)
     key = plan.origins[failure.op] if known else ()
-    place = _place(plan, key, resolved) if key else None
+    # A command of the command line isn't the profile's, whose line names another.
+    stated = key and (command is None or key[:2] != ("process", "command"))
+    place = _place(plan, key, resolved) if stated else None
     parts = [str(place) if place else "", key_text(key)]
     variables = resolved.profile.vars if resolved else {}
     origin = ": ".join(filter(None, parts))
     error = setup_error(plan, failure, command=command, origin=origin, variables=variables)
-    # A command of the command line isn't in the profile's line.
-    if place and (command is None or key[:2] != ("process", "command")):
+    if place:
         problem = Problem(place.file, place.line, place.column, key_text(key), error.message)
         error.problems = (
             problem._replace(hint=error.hint, source=place.source, width=place.width),

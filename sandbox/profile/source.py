@@ -146,7 +146,9 @@ def open_source(path: str, *, shown: str) -> SourceFile:
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            raise fail(f"is {_kind(status.st_mode)}, not a regular file")
+            raise fail(
+                f"is {_kind(status.st_mode)}, not a regular file", _kind_hint(status.st_mode)
+            )
         if status.st_size > MAXIMUM_SIZE:
             raise _too_large(shown, status.st_size)
         content = b""
@@ -315,6 +317,12 @@ def _check_depth(source: SourceFile, data: Mapping[str, Any]) -> None:
 def _too_large(shown: str, size: int) -> ProfileError:
     reason = f"has {size} bytes; a profile may have {MAXIMUM_SIZE}"
     return ProfileError((Problem(shown, 0, 0, "", reason, "is this the right file?"),))
+
+
+def _kind_hint(mode: int) -> str:
+    if stat.S_ISFIFO(mode):
+        return "write what comes from it to a file first: a launch may read a profile several times"
+    return ""
 
 
 def _kind(mode: int) -> str:

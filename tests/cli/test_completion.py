@@ -62,6 +62,18 @@ def test_profiles_of_the_directory_and_other_files_are_offered(tmp_path: Path) -
     assert answer(["sbx", "run", "-p", "./mi"], str(tmp_path)) == {"./mi"}
 
 
+def test_a_commands_first_word_is_a_program_and_the_others_are_files(tmp_path: Path) -> None:
+    for name, mode in (("tool-a", 0o755), ("tool-b", 0o755), ("tool-text", 0o644)):
+        (tmp_path / name).touch(mode)
+    path = f"{tmp_path}:/no/such/directory"
+    for verb in (["run", "-p", "minimal", "--"], ["init", "--"], ["plan", "minimal", "--"]):
+        words = ["sbx", *verb]
+        assert answer([*words, "tool-"], PATH=path) == {"tool-a", "tool-b"}
+        # One word and of the type file: the shell then looks by itself.
+        for more in (["./to"], ["/us"], ["nosuch"], ["tool-a", "tool-"]):
+            assert answer([*words, *more], PATH=path) == {more[-1]}
+
+
 def test_every_shipped_profile_is_offered() -> None:
     assert set(shipped_names()) <= answer(["sbx", "run", "-p", ""])
 

@@ -103,6 +103,7 @@ def test_version() -> None:
         (["--profile"], "there is no option '--profile'", "'sbx run' has it"),
         (["run", "--resolved"], "there is no option '--resolved'", "'sbx show' has it"),
         (["minimal"], "there is no verb 'minimal'", "'sbx run --profile minimal' runs it"),
+        (["run", "--version"], "there is no option '--version'", "'sbx --version' prints it"),
         (["run"], MISSING, "'sbx run --help' tells what there is"),
         (["run", "minimal"], MISSING, "'sbx run --profile minimal' runs it"),
         (

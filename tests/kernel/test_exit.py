@@ -53,6 +53,15 @@ def test_a_missing_command_is_127(sandbox: Sandbox, init: str) -> None:
         assert f"there is no command '{command}' in the sandbox" in done.stderr
 
 
+def test_a_missing_command_of_the_command_line_is_not_the_profiles(sandbox: Sandbox) -> None:
+    """The profile's line names another command."""
+    path = sandbox.profile("[process]\ncommand = ['true']")
+    for _ in ("cold", "warm"):
+        done = sandbox.program([sandbox.launcher, "run", "-p", path, "--", "nosuch"])
+        assert done.returncode == 127
+        assert done.stderr.startswith("sbx: error: process.command: there is no command 'nosuch'")
+
+
 def test_no_command_at_all_is_told_alike_cold_and_warm(sandbox: Sandbox) -> None:
     path = sandbox.profile("")
     for words in ([], ["--", sandbox.probe, "exit", "0"], [], ["--"]):

@@ -40,6 +40,7 @@ def test_a_fifo_is_refused_without_waiting_for_a_writer(
     os.mkfifo(tmp_path / "app.toml")
     (problem,) = file_problems("app.toml")
     assert problem.text() == "app.toml: is a FIFO, not a regular file"
+    assert problem.hint.startswith("write what comes from it to a file first")
 
 
 @pytest.mark.parametrize(
