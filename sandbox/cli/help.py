@@ -64,8 +64,8 @@ EXAMPLES = {
     ),
     "schema": (Example("sbx schema > sbx.schema.json", "for an editor beside the profiles"),),
     "completion": (
-        Example("sbx completion bash > ~/.local/share/bash-completion/completions/sbx", "bash"),
-        Example("sbx completion fish > ~/.config/fish/completions/sbx.fish", "fish"),
+        Example("""eval "$(sbx completion bash)\"""", "bash, in ~/.bashrc"),
+        Example("sbx completion fish | source", "fish, in ~/.config/fish/config.fish"),
         Example('eval "$(sbx completion zsh)"', "zsh, in ~/.zshrc behind compinit"),
     ),
 }

@@ -41,7 +41,10 @@ def command(file: str, *, resolved: bool, keys: tuple[str, ...], as_json: bool) 
     loaded = load(file, cwd=working_directory(), environ=os.environ)
     if resolved or keys:
         found = _chosen(loaded, keys)
-        output.say(_rules_json(found) if as_json else _rules(found))
+        if found or as_json:
+            output.say(_rules_json(found) if as_json else _rules(found))
+        for key in (key for key in keys if not as_json and not _chosen(loaded, (key,))):
+            output.report([f"hint: the profile says nothing of {key}, whose default is empty"])
     elif as_json:
         click.echo(_json(loaded.profile))
     else:

@@ -209,6 +209,11 @@ def test_show_key_prints_the_rules_of_a_table_or_a_key(write: Write, capsys: Out
         ["filesystem.read", '"/a"', "app.toml:3"],
         ["network.mode", '"host"', "app.toml:5"],
     ]
+    assert main(["show", "--key", "filesystem.write", "app.toml"]) == 0
+    out, err = capsys.readouterr()
+    assert (out, "filesystem.write" in err) == ("", True)
+    assert main(["show", "--key", "filesystem.write", "--json", "app.toml"]) == 0
+    assert capsys.readouterr() == ("[]\n", "")
     assert main(["show", "--key", "netwrok", "app.toml"]) == EXIT_SANDBOX
     assert "did you mean 'network'?" in capsys.readouterr().err
 
