@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-import os
+import io
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -68,10 +68,10 @@ class _Carrier:
         self._watch = watch
         self._pump = pump
         self.killed_for: Cause | None = None
-        self._writing = pump.ends.get(0, -1)
-        for number, fd in pump.ends.items():
+        self._writing = pump.ends[0].fileno() if 0 in pump.ends else -1
+        for number, file in pump.ends.items():
             add = self._loop.add_reader if number else self._loop.add_writer
-            add(fd, self._serve, number)
+            add(file.fileno(), self._serve, number)
         pump.forget = self._forget
         self._timer: asyncio.TimerHandle | None = None
         if timeout is not None:
@@ -212,13 +212,14 @@ class AsyncProcess:
     async def begin(self, streams: Streams) -> None:
         """Waits until the program runs, and opens its streams. Raises SetupError."""
         loop = asyncio.get_running_loop()
-        if streams.witness >= 0:
-            loop.add_reader(streams.witness, self._is_executed, streams.witness)
+        witness = -1 if streams.witness is None else streams.witness.fileno()
+        if witness >= 0:
+            loop.add_reader(witness, self._is_executed, witness)
         try:
             await self._begun
         finally:
-            if streams.witness >= 0:
-                loop.remove_reader(streams.witness)
+            if witness >= 0:
+                loop.remove_reader(witness)
         self._watch.read()
         if self._watch.failure is not None:
             await self._reports.over
@@ -233,8 +234,8 @@ class AsyncProcess:
             if 2 in ends:
                 self.stderr = await self._reader(ends.pop(2))
         finally:
-            for fd in ends.values():
-                os.close(fd)
+            for file in ends.values():
+                file.close()
             streams.close()
 
     def _is_executed(self, fd: int) -> None:
@@ -243,19 +244,17 @@ class AsyncProcess:
         self._watch.read()
         self._changed()
 
-    async def _reader(self, fd: int) -> asyncio.StreamReader:
+    async def _reader(self, pipe: io.FileIO) -> asyncio.StreamReader:
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader()
-        pipe = os.fdopen(fd, "rb", 0)
         transport, _ = await loop.connect_read_pipe(
             lambda: asyncio.StreamReaderProtocol(reader), pipe
         )
         self._transports.append(transport)
         return reader
 
-    async def _writer(self, fd: int) -> asyncio.StreamWriter:
+    async def _writer(self, pipe: io.FileIO) -> asyncio.StreamWriter:
         loop = asyncio.get_running_loop()
-        pipe = os.fdopen(fd, "wb", 0)
         transport, protocol = await loop.connect_write_pipe(
             lambda: asyncio.StreamReaderProtocol(asyncio.StreamReader()), pipe
         )

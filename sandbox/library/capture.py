@@ -1,5 +1,6 @@
 """Input into a program and its output out of it, while its reports come in."""
 
+import io
 import os
 import select
 import time
@@ -17,7 +18,7 @@ class Pump:
 
     def __init__(
         self,
-        ends: dict[int, int],
+        ends: dict[int, io.FileIO],
         data: bytes,
         max_output: int | None,
     ) -> None:
@@ -28,8 +29,8 @@ class Pump:
         self._input = memoryview(data)
         self._left = max_output
         self._chunks: dict[int, list[bytes]] = {number: [] for number in ends if number}
-        for fd in ends.values():
-            os.set_blocking(fd, False)
+        for file in ends.values():
+            os.set_blocking(file.fileno(), False)
         if 0 in ends and not data:
             self._close(0)
 
@@ -42,7 +43,7 @@ class Pump:
 
     def _write(self) -> None:
         try:
-            self._input = self._input[os.write(self.ends[0], self._input[:CHUNK]) :]
+            self._input = self._input[os.write(self.ends[0].fileno(), self._input[:CHUNK]) :]
         except BlockingIOError:
             return
         except OSError:  # the program has closed its input, or is gone: it needs no more
@@ -53,7 +54,7 @@ class Pump:
     def _read(self, number: int) -> bool:
         """Whether there was something."""
         try:
-            data = os.read(self.ends[number], CHUNK)
+            data = os.read(self.ends[number].fileno(), CHUNK)
         except BlockingIOError:
             return False
         if not data:
@@ -78,9 +79,9 @@ class Pump:
         return b"".join(self._chunks.get(number, ()))
 
     def _close(self, number: int) -> None:
-        fd = self.ends.pop(number)
-        self.forget(fd)
-        os.close(fd)
+        file = self.ends.pop(number)
+        self.forget(file.fileno())
+        file.close()
 
     def close(self) -> None:
         for number in list(self.ends):
@@ -98,7 +99,7 @@ def carry(watch: Watch, pump: Pump, timeout: float | None) -> Cause | None:
     poll = select.poll()
     waits_for = watch.fileno()
     poll.register(waits_for, select.POLLIN)
-    numbers = {fd: number for number, fd in pump.ends.items()}
+    numbers = {file.fileno(): number for number, file in pump.ends.items()}
     for fd, number in numbers.items():
         poll.register(fd, select.POLLIN if number else select.POLLOUT)
     pump.forget = poll.unregister

@@ -1,7 +1,6 @@
 """A program that runs in a sandbox, for code that waits for it itself."""
 
 import contextlib
-import os
 import select
 import signal
 from types import TracebackType
@@ -13,6 +12,7 @@ from sandbox.library.result import Cause, Output, Result
 from sandbox.library.streams import Streams
 from sandbox.library.text import Text
 from sandbox.library.watch import Watch
+from sandbox.process import owned
 
 
 class Process(Generic[Output]):
@@ -42,9 +42,9 @@ class Process(Generic[Output]):
         _await_program(watch, streams)
         compiled.check_started(watch, command)
         ends = streams.ends
-        self.stdin = text.file(ends.pop(0), "wb") if 0 in ends else None
-        self.stdout = text.file(ends.pop(1), "rb") if 1 in ends else None
-        self.stderr = text.file(ends.pop(2), "rb") if 2 in ends else None
+        self.stdin = text.file(ends.pop(0)) if 0 in ends else None
+        self.stdout = text.file(ends.pop(1)) if 1 in ends else None
+        self.stderr = text.file(ends.pop(2)) if 2 in ends else None
         streams.close()
 
     @property
@@ -90,7 +90,7 @@ class Process(Generic[Output]):
             if file is not None and not file.closed:
                 with contextlib.suppress(BrokenPipeError):
                     file.flush()
-                ends[number] = os.dup(file.fileno())
+                ends[number] = owned.duplicate(file.fileno(), "rb" if number else "wb")
                 file.close()
         pump = Pump(ends, self._text.encode(input), max_output)
         try:
@@ -168,12 +168,12 @@ def _await_program(watch: Watch, streams: Streams) -> None:
     """Waits until the program is executed, or the sandbox is over without it."""
     poll = select.poll()
     poll.register(watch.fileno(), select.POLLIN)
-    if streams.witness >= 0:
+    if streams.witness is not None:
         poll.register(streams.witness, select.POLLIN)
     executed = False
     while not watch.over and not ((watch.started or executed) and watch.pid):
         for fd, _ in poll.poll():
-            if fd == streams.witness:
+            if streams.witness is not None and fd == streams.witness.fileno():
                 executed = True
                 poll.unregister(fd)
             else:

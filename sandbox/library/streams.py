@@ -1,12 +1,13 @@
 """The standard streams and other descriptors of a call: pipes, files, what is inherited."""
 
 import fcntl
-import os
+import io
 import subprocess
 from collections.abc import Mapping
 from typing import Final, Protocol, TypeAlias
 
-from sandbox.process.server import WITNESS, above_standard
+from sandbox.process import owned
+from sandbox.process.server import WITNESS
 
 PIPE: Final = subprocess.PIPE
 """A pipe to the program, as in subprocess."""
@@ -37,9 +38,9 @@ class Streams:
 
     def __init__(self) -> None:
         self.pairs: list[tuple[int, int]] = []
-        self.ends: dict[int, int] = {}
-        self.witness = -1
-        self._opened: list[int] = []
+        self.ends: dict[int, io.FileIO] = {}
+        self.witness: io.FileIO | None = None
+        self._opened: list[io.FileIO] = []
         self._kept: list[object] = []
 
     def add(self, number: int, stream: Stream) -> None:
@@ -66,9 +67,9 @@ class Streams:
 
     def add_witness(self) -> None:
         """A pipe whose end tells that the program has been executed, or can't be."""
-        self.witness, theirs = map(above_standard, os.pipe2(os.O_CLOEXEC))
+        self.witness, theirs = owned.pipe()
         self._opened.append(theirs)
-        self.pairs.append((WITNESS, theirs))
+        self.pairs.append((WITNESS, theirs.fileno()))
 
     def _file(self, number: int, file: int | HasFileno) -> None:
         fd = file if isinstance(file, int) else file.fileno()
@@ -79,17 +80,17 @@ class Streams:
         self.pairs.append((number, fd))
 
     def _pipe(self, number: int) -> None:
-        reader, writer = map(above_standard, os.pipe2(os.O_CLOEXEC))
+        reader, writer = owned.pipe()
         ours, theirs = (writer, reader) if number == 0 else (reader, writer)
         self.ends[number] = ours
         self._opened.append(theirs)
-        self.pairs.append((number, theirs))
+        self.pairs.append((number, theirs.fileno()))
 
     def _null(self, number: int) -> None:
         # One of its own for each: flags of an open file are shared by all who have it.
-        fd = above_standard(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC))
-        self._opened.append(fd)
-        self.pairs.append((number, fd))
+        file = owned.null()
+        self._opened.append(file)
+        self.pairs.append((number, file.fileno()))
 
     def _inherit(self, number: int) -> None:
         try:
@@ -99,7 +100,7 @@ class Streams:
         else:
             self.pairs.append((number, number))
 
-    def take(self) -> dict[int, int]:
+    def take(self) -> dict[int, io.FileIO]:
         """This side's ends, which are the caller's now; what only the sandbox needs is closed."""
         self.close_passed()
         ends, self.ends = self.ends, {}
@@ -107,17 +108,17 @@ class Streams:
 
     def close_passed(self) -> None:
         """Gives up what only the sandbox needs."""
-        for fd in self._opened:
-            os.close(fd)
+        for file in self._opened:
+            file.close()
         self._opened.clear()
         self._kept.clear()
 
     def close(self) -> None:
         """Gives up everything that was opened and not taken."""
         self.close_passed()
-        for fd in self.ends.values():
-            os.close(fd)
+        for file in self.ends.values():
+            file.close()
         self.ends.clear()
-        if self.witness >= 0:
-            os.close(self.witness)
-            self.witness = -1
+        if self.witness is not None:
+            self.witness.close()
+            self.witness = None

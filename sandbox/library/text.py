@@ -1,7 +1,6 @@
 """Bytes or text on the streams of a program."""
 
 import io
-import os
 from typing import IO, Any
 
 
@@ -26,11 +25,12 @@ class Text:
             raise TypeError("input is bytes: give text, or leave out text=True")
         return bytes(data)
 
-    def file(self, fd: int, mode: str) -> IO[Any]:
+    def file(self, raw: io.FileIO) -> IO[Any]:
         """A buffered file on one's end of a pipe, as subprocess makes it."""
-        raw = os.fdopen(fd, mode)
+        is_written = raw.writable()
+        file = io.BufferedWriter(raw) if is_written else io.BufferedReader(raw)
         if self.encoding is None:
-            return raw
+            return file
         return io.TextIOWrapper(
-            raw, encoding=self.encoding, errors=self.errors, write_through="w" in mode
+            file, encoding=self.encoding, errors=self.errors, write_through=is_written
         )

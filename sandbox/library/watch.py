@@ -1,6 +1,7 @@
 """One sandbox as its reports tell of it: from the request to the last of its processes."""
 
 import contextlib
+import io
 import os
 import select
 import signal
@@ -30,7 +31,7 @@ class Watch:
         self.begun = time.monotonic()
         self.ended = 0.0
         self.pid = 0
-        self.pidfd = -1
+        self._pidfd: io.FileIO | None = None
         self.ready = False
         self.started = False
         self.called = False
@@ -42,6 +43,11 @@ class Watch:
         self._killed = False
         self._waited = False
         self._owner = os.getpid()
+
+    @property
+    def pidfd(self) -> int:
+        """A descriptor of the first process; -1 until it is there, and once it is let go of."""
+        return -1 if self._pidfd is None or self._pidfd.closed else self._pidfd.fileno()
 
     def fileno(self) -> int:
         """Readable when there is something for `read`; another one once the program has ended."""
@@ -77,7 +83,7 @@ class Watch:
 
     def _take(self, report: server.Report | None) -> None:
         if isinstance(report, Launched):
-            self.pid, self.pidfd = report
+            self.pid, self._pidfd = report
         elif isinstance(report, Event):
             self.started = self.started or report.kind == server.STARTED
             self.ready = self.ready or report.kind == server.READY
@@ -172,7 +178,6 @@ class Watch:
 
     def release(self) -> None:
         """Closes what this process has of it."""
-        if self.pidfd >= 0:
-            os.close(self.pidfd)
-            self.pidfd = -1
+        if self._pidfd is not None:
+            self._pidfd.close()
         self.channel.close()

@@ -9,6 +9,7 @@ import atexit
 import contextlib
 import errno
 import fcntl
+import io
 import os
 import signal
 import socket
@@ -19,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
 from sandbox.errors import SandboxError
+from sandbox.process import owned
 from sandbox.process.launch import Failure
 
 VERSION: Final = 1
@@ -60,10 +62,10 @@ class Usage(NamedTuple):
 
 
 class Launched(NamedTuple):
-    """The sandbox's first process is there; the pidfd belongs to who receives this."""
+    """The sandbox's first process is there; `pidfd` owns a descriptor of it (pidfd_open(2))."""
 
     pid: int
-    pidfd: int
+    pidfd: io.FileIO | None
 
 
 class Ended(NamedTuple):
@@ -129,6 +131,7 @@ class Channel:
 
     def __init__(self, end: socket.socket) -> None:
         self._socket = end
+        self._launched = False
         end.setblocking(False)
 
     def fileno(self) -> int:
@@ -157,22 +160,23 @@ class Channel:
         Raises BlockingIOError if there is none yet.
         """
         try:
-            data, control, _, _ = self._socket.recvmsg(
-                _END.size, socket.CMSG_SPACE(4), socket.MSG_CMSG_CLOEXEC
-            )
+            data = self._socket.recv(_END.size, 0 if self._launched else socket.MSG_PEEK)
+            if not data:
+                return None
+            (kind,) = struct.unpack_from("=I", data)
+            if kind == LAUNCHED:
+                self._launched = True
+                _, pid, *_ = _REPORT.unpack(data)
+                return Launched(pid, owned.receive(self._socket))
+            if not self._launched:
+                self._socket.recv(_END.size)
         except ConnectionResetError:  # it ended before it had read the call
             return self.receive()
-        if not data:
-            return None
-        (kind,) = struct.unpack_from("=I", data)
         if kind in (ENDED, REAPED):
             _, status, user, system, rss = _END.unpack(data)
             usage = Usage(user / 1e6, system / 1e6, rss << 10)
             return Ended(status, usage) if kind == ENDED else Reaped(status, usage)
-        kind, status, *failure = _REPORT.unpack(data)
-        if kind == LAUNCHED:
-            (pidfd,) = struct.unpack("=i", control[0][2]) if control else (-1,)
-            return Launched(status, above_standard(pidfd) if control else -1)
+        _, _, *failure = _REPORT.unpack(data)
         if kind == FAILED:
             return Failure(*failure)
         return Event(kind)
@@ -192,26 +196,17 @@ def _write_all(file: int, data: bytes) -> None:
         view = view[os.write(file, view) :]
 
 
-def above_standard(fd: int) -> int:
-    """The same descriptor with a number that is no standard stream's.
-
-    Where this process has one of those closed, something of sbx's would get its number, and be
-    passed on as this process's own standard stream.
-    """
-    if fd > 2:
-        return fd
-    try:
-        return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
-    finally:
-        os.close(fd)
+def _above_standard(end: socket.socket) -> socket.socket:
+    """The same with a number that is no standard stream's; see `owned.above_standard`."""
+    if end.fileno() > 2:
+        return end
+    with end:
+        return socket.socket(fileno=fcntl.fcntl(end.fileno(), fcntl.F_DUPFD_CLOEXEC, 3))
 
 
 def _pair() -> tuple[socket.socket, socket.socket]:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    return (
-        ours if ours.fileno() > 2 else socket.socket(fileno=above_standard(ours.detach())),
-        theirs if theirs.fileno() > 2 else socket.socket(fileno=above_standard(theirs.detach())),
-    )
+    return _above_standard(ours), _above_standard(theirs)
 
 
 class Server:

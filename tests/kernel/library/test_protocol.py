@@ -52,7 +52,8 @@ def _read(channel: Channel) -> "Failure | Reaped | None":
         select.select([channel], [], [], 30)
         report = channel.receive()
         if isinstance(report, server.Launched):
-            os.close(report.pidfd)
+            assert report.pidfd is not None
+            report.pidfd.close()
         if isinstance(report, Failure):
             failure = report
         if report is None or isinstance(report, Reaped):
