@@ -17,7 +17,7 @@ from sandbox.profile.resolved import KeyPath, Origin, Overrides, ResolvedProfile
 from sandbox.profile.seals import check_seals
 from sandbox.profile.source import MAXIMUM_PROBLEMS, SourceFile
 from sandbox.profile.validate import Checked, check_file
-from sandbox.profile.variables import UNSET, Definition, InvalidError, Variables
+from sandbox.profile.variables import NO_DIRECTORY, UNSET, Definition, InvalidError, Variables
 
 _Place: TypeAlias = Callable[[KeyPath], Statement | None]
 _ON_COMMAND_LINE = "command line"
@@ -83,10 +83,10 @@ def _raise_any(problems: tuple[Problem, ...]) -> None:
 
 
 def _unset_once(problems: list[Problem]) -> Iterator[Problem]:
-    """A variable of the environment that isn't set is one problem, however often it is used."""
+    """What the caller lacks (a variable, a working directory) is one problem, however often used."""
     told: set[str] = set()
     for problem in problems:
-        if not (problem.reason in told and problem.reason.startswith(UNSET)):
+        if not (problem.reason in told and problem.reason.startswith((UNSET, NO_DIRECTORY))):
             yield problem
         told.add(problem.reason)
 

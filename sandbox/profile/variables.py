@@ -8,6 +8,7 @@ from sandbox.profile.upward import Found, search
 MAXIMUM_LENGTH = 64 * 1024
 MAXIMUM_DEPTH = 32
 UNSET = "the environment variable"
+NO_DIRECTORY = "the working directory doesn't exist any more"
 BUILT_IN = ("home", "cwd", "profile_dir")
 
 
@@ -80,9 +81,7 @@ class Variables:
         if name == "cwd":
             self.uses_cwd = True
             if not self._cwd:
-                raise InvalidError(
-                    "the working directory doesn't exist any more", "change to another directory"
-                )
+                raise InvalidError(NO_DIRECTORY, "change to another directory")
             return self._cwd
         if name == "home":
             home = self._environment("HOME", None, "${home} is taken from HOME")

@@ -1,11 +1,21 @@
 """`${name}` in strings."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox.profile import Overrides
-from sandbox.profile.variables import Definition, InvalidError, Variables, names_in, split
+from sandbox.errors import ProfileError
+from sandbox.profile import Overrides, load
+from sandbox.profile.variables import (
+    NO_DIRECTORY,
+    Definition,
+    InvalidError,
+    Variables,
+    names_in,
+    split,
+)
 from tests.unit.profile.conftest import Load, Problems
 
 
@@ -218,3 +228,14 @@ def test_a_relative_path_of_the_command_lines_is_told_as_the_shell_takes_it(
         text + "[network]\nmode = '${mode}'", overrides=Overrides(vars={"mode": "on"})
     )
     assert "--set" not in other.hint
+
+
+def test_a_working_directory_that_is_gone_is_told_once(tmp_path: Path) -> None:
+    path = tmp_path / "app.toml"
+    path.write_text(
+        "schema = 1\n[filesystem]\nread = ['${cwd}', '${cwd}/a']\nwrite = ['${cwd}/b']\n"
+    )
+    with pytest.raises(ProfileError) as caught:
+        load(str(path), cwd="", environ={})
+    (problem,) = caught.value.problems
+    assert (problem.key, problem.reason) == ("filesystem.read[0]", NO_DIRECTORY)
