@@ -44,7 +44,10 @@ static void *map(size_t size) {
 static int take_descriptors(struct msghdr *message, struct received *ret) {
         struct cmsghdr *head = CMSG_FIRSTHDR(message);
         if (head != NULL && head->cmsg_level == SOL_SOCKET && head->cmsg_type == SCM_RIGHTS) {
-                ret->count = (uint32_t) ((head->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+                uint32_t count = (uint32_t) ((head->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+                if (count > MAX_PASSED) /* what aligns the buffer has room for one more */
+                        return -EBADMSG;
+                ret->count = count;
                 memcpy(ret->fds, CMSG_DATA(head), ret->count * sizeof(int));
         }
         if (message->msg_flags & MSG_CTRUNC) /* RLIMIT_NOFILE, or somebody's policy */

@@ -206,6 +206,21 @@ struct message {
         int trusted;
 };
 
+/* The first descriptor; there is room for more than one, since that of the credentials may be left over. */
+static int take_descriptor(const struct cmsghdr *head) {
+        size_t count = (head->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+        int first = -1;
+        for (size_t i = 0; i < count; i++) {
+                int fd;
+                memcpy(&fd, CMSG_DATA(head) + i * sizeof fd, sizeof fd);
+                if (first < 0)
+                        first = fd;
+                else
+                        close(fd);
+        }
+        return first;
+}
+
 /* A descriptor and the sender's credentials; 0 at the end. */
 static ssize_t receive(const struct server *s, struct message *ret) {
         union {
@@ -222,7 +237,7 @@ static ssize_t receive(const struct server *s, struct message *ret) {
         while (n < 0 && errno == EINTR);
         for (struct cmsghdr *head = n < 0 ? NULL : CMSG_FIRSTHDR(&message); head != NULL; head = CMSG_NXTHDR(&message, head))
                 if (head->cmsg_type == SCM_RIGHTS)
-                        memcpy(&ret->fd, CMSG_DATA(head), sizeof(int));
+                        ret->fd = take_descriptor(head);
                 else if (head->cmsg_type == SCM_CREDENTIALS) {
                         struct ucred sender;
                         memcpy(&sender, CMSG_DATA(head), sizeof sender);

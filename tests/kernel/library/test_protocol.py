@@ -106,6 +106,13 @@ def test_a_number_that_no_descriptor_can_have_is_refused(
     assert found.error == error
 
 
+@pytest.mark.parametrize("count", (65, 66, 67, 253))
+def test_more_descriptors_than_a_call_may_have_are_refused(box: Sandbox, count: int) -> None:
+    numbers = struct.pack(f"={count}i", *range(3, 3 + count))
+    message = call(numbers + GOOD, size=len(GOOD), descriptors=count)
+    assert isinstance(outcome(box, message, (0,) * count), Failure)
+
+
 def test_a_file_shorter_than_it_says_is_refused(box: Sandbox) -> None:
     file = os.memfd_create("call")
     try:
@@ -160,6 +167,23 @@ def test_requests_that_make_no_sense_are_passed_over(box: Sandbox, message: byte
         found._socket.send(message)
     assert box.run(["true"]).ok
     assert server.current() is found
+
+
+@pytest.mark.parametrize("kind", (server.KEEP, server.FORGET, 99))
+def test_descriptors_that_no_request_has_are_closed(box: Sandbox, kind: int) -> None:
+    found = server.current()
+    assert found
+    request = struct.pack("=IIQ", kind, server.VERSION, 77)
+
+    def held() -> int:
+        return len(os.listdir(f"/proc/{found.pid}/fd"))
+
+    assert eventually(lambda: sandboxes() == [])
+    before = held()
+    for count in (1, 2, 3, 100):
+        socket.send_fds(found._socket, [request], [0] * count)
+    assert box.run(["true"]).ok
+    assert eventually(lambda: held() == before)
 
 
 def test_one_that_is_given_up_before_it_is_made_is_never_made(box: Sandbox) -> None:
