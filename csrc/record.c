@@ -110,13 +110,26 @@ static int lock(int directory) {
         return flock(directory, LOCK_EX | LOCK_NB) < 0 ? -errno : 0;
 }
 
-/* What a dead supervisor has left.  -EEXIST: it lives. */
+/* The lock that tells of life.  It can be asked for without being taken, so those who look are in nobody's way. */
+static int show_life(int directory) {
+        struct flock l = { .l_type = F_RDLCK, .l_whence = SEEK_SET };
+        return fcntl(directory, F_OFD_SETLK, &l) < 0 ? -errno : 0;
+}
+
+static int is_alive(int directory) {
+        struct flock l = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+        return fcntl(directory, F_OFD_GETLK, &l) < 0 || l.l_type != F_UNLCK;
+}
+
+/* What a dead supervisor has left.  -EEXIST: it lives; -EAGAIN: somebody else is removing it. */
 static int remove_stale(int runtime, const char *name) {
         cleanup_fd int old = openat(runtime, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         if (old < 0)
                 return errno == ENOENT ? 0 : -errno;
-        if (lock(old) < 0)
+        if (is_alive(old))
                 return -EEXIST;
+        if (lock(old) < 0)
+                return -EAGAIN;
         empty(old);
         return unlinkat(runtime, name, AT_REMOVEDIR) < 0 && errno != ENOENT ? -errno : 0;
 }
@@ -129,6 +142,8 @@ static int claim(int runtime, const char *name) {
                 return -errno;
         cleanup_fd int fd = openat(runtime, passing, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         int r = fd < 0 ? -errno : lock(fd);
+        if (r >= 0)
+                r = show_life(fd);
         for (int tries = 0; r >= 0 && tries < TRIES; tries++) {
                 r = CALL(SYS_renameat2, runtime, passing, runtime, name, 1u /* RENAME_NOREPLACE */);
                 if (r >= 0)
@@ -136,6 +151,8 @@ static int claim(int runtime, const char *name) {
                 if (r != -EEXIST)
                         break;
                 r = remove_stale(runtime, name);
+                if (r == -EAGAIN)
+                        r = nanosleep(&(struct timespec) { .tv_nsec = 2000000 }, NULL) < 0 ? -errno : 0;
         }
         unlinkat(runtime, passing, AT_REMOVEDIR);
         return r < 0 ? r : -EEXIST;
@@ -206,11 +223,6 @@ int record_write(const struct sbx_launch *launch, const struct sbx_child *child)
         const struct op_identify *identity = identity_of(launch->plan);
         struct text t = { .size = 0 };
         struct timespec now;
-        if (record->directory_fd < 0) {
-                int r = record_claim(launch);
-                if (r < 0)
-                        return r;
-        }
         clock_gettime(CLOCK_REALTIME, &now);
         put(&t, "version", RECORD_VERSION);
         put(&t, "name", record->name);

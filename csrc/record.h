@@ -1,6 +1,7 @@
 /* What tells others of a live sandbox: a directory of its name in the runtime directory.
  *
- *   RUNTIME/NAME/          locked by flock(2) as long as the supervisor lives
+ *   RUNTIME/NAME/          locked as long as the supervisor lives: by flock(2), which claims it, and by a read lock of
+ *                          fcntl(2)'s open file description locks, which others test with F_OFD_GETLK
  *   RUNTIME/NAME/record    key=value, a NUL behind each; there once the program has been started
  *   RUNTIME/NAME/control   the socket that the supervisor listens on (control.h)
  *
@@ -15,7 +16,7 @@
  * that is left of a dead one is taken over, unless its workload survived: -EBUSY. */
 int record_claim(const struct sbx_launch *launch);
 
-/* Says what runs.  Claims a name first where that wasn't done. */
+/* Says what runs, under the name that was claimed. */
 int record_write(const struct sbx_launch *launch, const struct sbx_child *child);
 
 /* Takes it away with all that is in it. */

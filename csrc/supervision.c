@@ -16,9 +16,12 @@ struct supervision *sbx_attend(const struct sbx_launch *launch, struct sbx_child
         s->child = child;
         int r = loop_open(&s->loop);
         if (r >= 0) {
-                r = record_write(launch, child);
+                if (launch->record->directory_fd < 0)
+                        r = record_claim(launch);
                 if (r >= 0)
                         r = control_open(s);
+                if (r >= 0) /* last: who reads it may ask at once */
+                        r = record_write(launch, child);
                 if (r >= 0)
                         return s;
                 loop_close(&s->loop);

@@ -99,6 +99,26 @@ class Variable(click.ParamType[str]):
         return [CompletionItem(name) for name in sorted(os.environ) if name.startswith(incomplete)]
 
 
+class LiveName(click.ParamType[str]):
+    """What a live sandbox is known by."""
+
+    name = "name"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        from sandbox.errors import SandboxError
+        from sandbox.live.records import all_live, runtime
+
+        try:
+            found = all_live(runtime())
+        except SandboxError:  # there is nothing to offer, and nobody to tell why
+            return []
+        given = ctx.params.get(param.name or "") or ()
+        names = (live for live in found if live.name.startswith(incomplete))
+        return [CompletionItem(live.name) for live in names if live.name not in given]
+
+
 def known_keys() -> tuple[str, ...]:
     """Every table of a profile and every key in one, in the order of the model."""
     from sandbox.profile.model import Profile
@@ -117,3 +137,4 @@ KEY = Key()
 ASSIGNMENT = Assignment()
 VARIABLE = Variable()
 WORD = CommandWord()
+LIVE = LiveName()

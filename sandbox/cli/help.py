@@ -22,6 +22,7 @@ SECTIONS = {
     "Run": ("run",),
     "Write profiles": ("init", "check", "profiles", "schema"),
     "Understand them": ("show", "plan"),
+    "Look after what runs": ("ps", "inspect"),
     "Set up": ("doctor", "completion"),
 }
 
@@ -56,6 +57,15 @@ EXAMPLES = {
         Example("sbx plan app.toml", "what a launch does, step by step"),
         Example("sbx plan minimal -- ls /", "the same for another command"),
         Example("sbx plan --json app.toml", "for a machine"),
+    ),
+    "ps": (
+        Example("sbx ps", "what runs"),
+        Example("sbx ps --quiet", "names alone, for scripts"),
+        Example("sbx ps --json", "for a machine"),
+    ),
+    "inspect": (
+        Example("sbx inspect web", "ids, namespaces, cgroups, and what is enforced"),
+        Example("sbx inspect --json web", "for a machine"),
     ),
     "doctor": (
         Example("sbx doctor", "a table, and the commands that mend what fails"),

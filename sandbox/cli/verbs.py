@@ -8,6 +8,8 @@ VERBS = {
     "schema": "Print the JSON Schema of profiles, for editors.",
     "show": "Print a profile as it takes effect, with the origin of each rule.",
     "plan": "Print what a launch would do, step by step.",
+    "ps": "List live sandboxes.",
+    "inspect": "Print everything that is known of a live sandbox.",
     "doctor": "Say what this host can and cannot enforce, and how to mend it.",
     "completion": "Print the completion script of a shell.",
 }

@@ -35,6 +35,7 @@ def await_record(sandbox: Sandbox, name: str) -> dict[str, str]:
 def named(sandbox: Sandbox, name: str, *words: str, text: str = "") -> Iterator[Running]:
     """A sandbox with a name whose program has been started."""
     with sandbox.start(text, *words, options=("--name", name)) as process:
+        await_line(process)
         await_record(sandbox, name)
         yield process
         process.kill()
@@ -61,6 +62,7 @@ def names(sandbox: Sandbox) -> list[str]:
 
 def test_a_named_sandbox_is_recorded_while_it_lives(sandbox: Sandbox) -> None:
     with sandbox.start("", sandbox.probe, "signals", options=("--name", "web.1")) as process:
+        await_line(process)
         record = await_record(sandbox, "web.1")
         assert record["name"] == "web.1"
         assert record["supervisor"] == str(process.pid)

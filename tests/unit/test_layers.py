@@ -16,6 +16,7 @@ ROWS = (
     ("profile", "doctor"),
     ("plan",),
     ("process", "draft"),
+    ("live",),
     ("library", "explain"),
     ("cli", "__main__"),
 )

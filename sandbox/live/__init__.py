@@ -1,0 +1,1 @@
+"""What runs: live sandboxes as their records, their supervisors and the kernel tell of them."""
