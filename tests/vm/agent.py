@@ -4,13 +4,14 @@ The image has this file alone as /usr/local/sbin/machine-agent, so it needs noth
 library; the host imports the framing from it. A frame is two 32-bit lengths, a head in JSON, and a
 body of bytes. Requests, each with an `id` that its answer has too:
 
-- run: `argv`, `user`, `env`, `cwd` or null, `timeout` in seconds; the body is standard input. The
-  answer comes at the end: `status` as subprocess has it, or null when time was up; `error` in words
-  where there was nothing to run; `split`, the length of standard output, after which the body goes
-  on with standard error.
+- run: `argv`, `user`, `env`, `cwd` or null, `timeout` in seconds; the body is standard input. First
+  come frames with `stream` 1 or 2 and what was written there; the answer comes at the end.
 - signal: sends `signal` to the process group of the request `to`.
 - wake: the machine has been resumed from its saved state. Sets the clock to `time`, and puts the
   body into the random pool, which otherwise all machines of that state would share.
+
+An answer has `error` in words where something couldn't be done, and to run `status` as subprocess
+has it, or null when time was up and the command has been killed.
 """
 
 import array
@@ -26,7 +27,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import IO, Any, Final
 
 PORT: Final = "sbx-agent"
 READY: Final = 0
@@ -89,20 +90,20 @@ class Agent:
                 rest = rest[os.write(self._port, rest[:_CHUNK]) :]
 
     def _carry_out(self, head: Head, body: bytes) -> None:
-        answer, output = {"status": None, "error": "", "split": 0}, b""
+        answer = {"id": head["id"], "status": None, "error": ""}
         try:
             if head["do"] == "run":
-                answer["status"], out, err = self._run(head, body)
-                answer["split"], output = len(out), out + err
+                answer["status"] = self._run(head, body)
             elif head["do"] == "signal":
                 self._signal(head["to"], head["signal"])
             else:
                 _wake(head["time"], body)
         except (OSError, ValueError, KeyError) as error:
             answer["error"] = f"{type(error).__name__}: {error}"
-        self._send({"id": head["id"], **answer}, output)
+        self._send(answer)
 
-    def _run(self, head: Head, stdin: bytes) -> tuple[int | None, bytes, bytes]:
+    def _run(self, head: Head, stdin: bytes) -> int | None:
+        late = time.monotonic() + head["timeout"]
         user = pwd.getpwnam(head["user"])
         process = subprocess.Popen(
             head["argv"],
@@ -117,20 +118,47 @@ class Agent:
             extra_groups=os.getgrouplist(user.pw_name, user.pw_gid),
         )
         self._running[head["id"]] = process
+        steps: list[tuple[Callable[..., None], tuple[Any, ...]]] = [
+            (_feed, (process.stdin, stdin)),
+            (self._pass_on, (head["id"], 1, process.stdout)),
+            (self._pass_on, (head["id"], 2, process.stderr)),
+        ]
+        threads = [threading.Thread(target=step, args=args, daemon=True) for step, args in steps]
+        for thread in threads:
+            thread.start()
         try:
-            out, err = process.communicate(stdin, head["timeout"])
+            # All output first: it has ended when nobody is left who could write more.
+            for thread in threads[1:]:
+                thread.join(max(0, late - time.monotonic()))
+            if not any(thread.is_alive() for thread in threads[1:]):
+                return process.wait(max(0, late - time.monotonic()))
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            return None, *_last_words(process)
+            pass
         finally:
             del self._running[head["id"]]
-        return process.returncode, out, err
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        for thread in threads[1:]:
+            thread.join(_LAST_WORDS)
+        return None
+
+    def _pass_on(self, number: int, stream: int, pipe: IO[bytes]) -> None:
+        with pipe:
+            while part := os.read(pipe.fileno(), _CHUNK):
+                self._send({"id": number, "stream": stream}, part)
 
     def _signal(self, number: int, signal_number: int) -> None:
         process = self._running.get(number)
         if process is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal_number)
+
+
+def _feed(pipe: IO[bytes], data: bytes) -> None:
+    # A program needn't read its input.
+    with contextlib.suppress(BrokenPipeError), pipe:
+        pipe.write(data)
 
 
 def _environment(user: pwd.struct_passwd) -> dict[str, str]:
@@ -148,16 +176,6 @@ def _environment(user: pwd.struct_passwd) -> dict[str, str]:
         found["XDG_RUNTIME_DIR"] = runtime
         found["DBUS_SESSION_BUS_ADDRESS"] = f"unix:path={runtime}/bus"
     return found
-
-
-def _last_words(process: subprocess.Popen[bytes]) -> tuple[bytes, bytes]:
-    try:
-        return process.communicate(timeout=_LAST_WORDS)
-    except subprocess.TimeoutExpired as late:
-        for pipe in (process.stdout, process.stderr):
-            if pipe:
-                pipe.close()
-        return late.output or b"", late.stderr or b""
 
 
 def _wake(now: float, seed: bytes) -> None:

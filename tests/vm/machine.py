@@ -2,21 +2,20 @@
 
 import contextlib
 import io
+import itertools
 import os
 import shlex
-import socket
+import signal
 import subprocess
 import tarfile
-import threading
 import time
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as NotYet
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Final, NamedTuple, Self
+from typing import IO, Final, Self
 
 from tests.vm import recipe
-from tests.vm.agent import READY, Head, pack, unpack
+from tests.vm.agent import Head
+from tests.vm.channel import STDERR, STDOUT, Channel, Exchange, GoneError
 from tests.vm.qemu import MachineError, Qemu
 
 BOOT_SECONDS: Final = 180
@@ -27,54 +26,105 @@ _SEED_BYTES: Final = 64
 Done = subprocess.CompletedProcess[str]
 
 
-class _Answer(NamedTuple):
-    head: Head
-    body: bytes
-
-
 class Running:
     """A command in the machine that hasn't been waited for; leaving its context kills it."""
 
     def __init__(
-        self, machine: "Machine", number: int, argv: Sequence[str], timeout: float
+        self,
+        machine: "Machine",
+        exchange: Exchange,
+        argv: Sequence[str],
+        timeout: float,
+        manager: Sequence[str],
     ) -> None:
         self._machine = machine
-        self._number = number
+        self._exchange = exchange
         self._argv = argv
         self._timeout = timeout
-        self.answer: Future[_Answer] = Future()
+        self._manager = manager
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
-        if not self.answer.done():
-            self.signal(9)
-            with contextlib.suppress(MachineError, subprocess.TimeoutExpired):
+        if self._exchange.answer is None:
+            self.signal(signal.SIGKILL)
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 self.wait_bytes()
 
     def signal(self, number: int) -> None:
-        """Signals the command's process group, if it still runs."""
-        self._machine.request({"do": "signal", "to": self._number, "signal": number})
+        """Signals the command's process group, or all of its unit, if it still runs."""
+        if self._manager:
+            self._machine.run(*self._manager, f"--signal={number}")
+        else:
+            self._machine.request({"do": "signal", "to": self._exchange.number, "signal": number})
+
+    @property
+    def output(self) -> str:
+        """What it has written to standard output so far."""
+        return self._exchange.output[STDOUT].decode(errors="surrogateescape")
+
+    @property
+    def messages(self) -> str:
+        """What it has written to standard error so far."""
+        return self._exchange.output[STDERR].decode(errors="surrogateescape")
+
+    def await_output(self, text: str, timeout: float = 30) -> str:
+        """Waits until `text` is in the output, and returns all of it; AssertionError if it ends."""
+        late = not self._wait(timeout, lambda: text in self.output)
+        if text not in self.output:
+            what = f"hasn't written {text!r} in {timeout} seconds" if late else "has ended"
+            raise AssertionError(
+                f"{shlex.join(self._argv)} {what}: {self.output!r}, {self.messages!r}"
+            )
+        return self.output
+
+    def copy_output(self, out: IO[bytes], err: IO[bytes]) -> None:
+        """Writes what it writes, as it comes, until its end."""
+        written = {STDOUT: 0, STDERR: 0}
+        output = self._exchange.output
+        ended = False
+        while not ended:
+            heard = self._wait(
+                self._timeout + _GRACE,
+                lambda: any(len(output[stream]) > count for stream, count in written.items()),
+            )
+            ended = not heard or self._exchange.answer is not None
+            for stream, file in ((STDOUT, out), (STDERR, err)):
+                new = output[stream][written[stream] :]
+                file.write(new)
+                file.flush()
+                written[stream] += len(new)
 
     def wait_bytes(self) -> subprocess.CompletedProcess[bytes]:
-        """Waits for the end. Raises subprocess.TimeoutExpired, with the output so far."""
-        try:
-            head, body = self.answer.result(self._timeout + _GRACE)
-        except NotYet:
-            raise self._machine.failure(f"no answer to {shlex.join(self._argv)}") from None
-        out, err = body[: head["split"]], body[head["split"] :]
-        if head["error"]:
-            raise OSError(f"{shlex.join(self._argv)}: {head['error']}")
-        if head["status"] is None:
+        """Waits for the end. Raises subprocess.TimeoutExpired, with the output so far.
+
+        OSError where there is no such program, user or directory.
+        """
+        if not self._wait(self._timeout + _GRACE):
+            raise self._machine.failure(f"no answer to {shlex.join(self._argv)}")
+        assert self._exchange.answer is not None
+        error, status = (self._exchange.answer[name] for name in ("error", "status"))
+        out, err = (bytes(self._exchange.output[stream]) for stream in (STDOUT, STDERR))
+        if error:
+            raise OSError(f"{shlex.join(self._argv)}: {error}")
+        if status is None:
+            if self._manager:
+                self.signal(signal.SIGKILL)
             raise subprocess.TimeoutExpired(self._argv, self._timeout, out, err)
-        return subprocess.CompletedProcess(self._argv, head["status"], out, err)
+        return subprocess.CompletedProcess(self._argv, status, out, err)
 
     def wait(self) -> Done:
         """The same with text; bytes that are no UTF-8 are there as surrogates."""
         done = self.wait_bytes()
         out, err = (part.decode(errors="surrogateescape") for part in (done.stdout, done.stderr))
         return subprocess.CompletedProcess(done.args, done.returncode, out, err)
+
+    def _wait(self, seconds: float, until: Callable[[], bool] = lambda: False) -> bool:
+        try:
+            return self._exchange.wait(seconds, until)
+        except GoneError:
+            raise self._machine.failure("the machine has stopped") from None
 
 
 class Machine:
@@ -106,13 +156,9 @@ class Machine:
         self._memory = memory
         self._cpus = cpus
         self._options = options
-        self._lock = threading.Lock()
-        self._last = READY
-        self._waiting: dict[int, Future[_Answer]] = {}
+        self._units = itertools.count(1)
 
     def __enter__(self) -> Self:
-        booted: Future[_Answer] = Future()
-        self._waiting[READY] = booted
         self.qemu = Qemu(
             self._image,
             resumed=not self._cold,
@@ -121,12 +167,13 @@ class Machine:
             cpus=self._cpus,
             options=self._options,
         )
-        self._reader = threading.Thread(target=self._read_answers, daemon=True)
-        self._reader.start()
+        self._channel = Channel(self.qemu.agent)
         try:
             if self._cold:
-                self._await_boot(booted)
-            self._wake()
+                self._await_boot()
+            # The clock, and what all machines of one saved state would have in common.
+            seed = os.urandom(_SEED_BYTES)
+            self.request({"do": "wake", "time": time.time()}, seed)
         except BaseException:
             self.close()
             raise
@@ -142,76 +189,32 @@ class Machine:
 
     def close(self) -> None:
         """Ends the machine, and with it all that runs in it."""
-        with contextlib.suppress(OSError):
-            self.qemu.agent.shutdown(socket.SHUT_RDWR)
-        self._reader.join()
+        self._channel.close()
         self.qemu.close()
 
     def failure(self, words: str) -> MachineError:
         """The error that tells of the machine's failure."""
         return self.qemu.failure(words)
 
-    def _await_boot(self, booted: "Future[_Answer]") -> None:
-        late = time.monotonic() + BOOT_SECONDS
-        while True:
-            with contextlib.suppress(NotYet):
-                booted.result(0.2)
+    def _await_boot(self) -> None:
+        try:
+            if self._channel.booted.wait(BOOT_SECONDS):
                 return
-            if time.monotonic() > late or not self.qemu.is_alive():
-                raise self.failure(f"the machine hasn't booted in {BOOT_SECONDS} seconds")
-
-    def _wake(self) -> None:
-        """Sets the clock, and seeds what all machines of one saved state would have in common."""
-        seed = os.urandom(_SEED_BYTES)
-        self.request({"do": "wake", "time": time.time()}, seed)
-
-    # ---- Requests ----
+        except GoneError:
+            raise self.failure("the machine has stopped while booting") from None
+        raise self.failure(f"the machine hasn't booted in {BOOT_SECONDS} seconds")
 
     def request(self, head: Head, body: bytes = b"") -> None:
         """Has the agent do something other than to run a command; waits until it is done."""
-        number, answer = self._number()
-        self._send({"id": number, **head}, body)
         try:
-            error = answer.result(_GRACE).head["error"]
-        except NotYet:
-            raise self.failure(f"the agent doesn't answer '{head['do']}'") from None
-        if error:
-            raise self.failure(f"the agent can't do '{head['do']}': {error}")
-
-    def _number(self) -> tuple[int, "Future[_Answer]"]:
-        answer: Future[_Answer] = Future()
-        with self._lock:
-            self._last += 1
-            self._waiting[self._last] = answer
-            return self._last, answer
-
-    def _send(self, head: Head, body: bytes) -> None:
-        try:
-            with self._lock:
-                self.qemu.agent.sendall(pack(head, body))
-        except OSError as error:
-            raise self.failure(f"the agent can't be reached: {error}") from error
-
-    def _read_answers(self) -> None:
-        with self.qemu.agent.makefile("rb") as stream:
-
-            def read(count: int) -> bytes:
-                data = stream.read(count)
-                if len(data) < count:
-                    raise EOFError
-                return data
-
-            with contextlib.suppress(EOFError, OSError):
-                while True:
-                    head, body = unpack(read)
-                    with self._lock:
-                        answer = self._waiting.pop(head["id"], None)
-                    if answer:
-                        answer.set_result(_Answer(head, body))
-        with self._lock:
-            for answer in self._waiting.values():
-                answer.set_exception(self.failure("the machine has stopped"))
-            self._waiting.clear()
+            exchange = self._channel.ask(head, body)
+            if not exchange.wait(_GRACE):
+                raise self.failure(f"the agent doesn't answer '{head['do']}'")
+        except GoneError:
+            raise self.failure("the machine has stopped") from None
+        assert exchange.answer is not None
+        if exchange.answer["error"]:
+            raise self.failure(f"the agent can't do '{head['do']}': {exchange.answer['error']}")
 
     # ---- Commands ----
 
@@ -226,18 +229,19 @@ class Machine:
         properties: Sequence[str] = (),
         timeout: float = 60,
     ) -> Running:
-        """Starts a command; its output comes when it has ended.
+        """Starts a command, in a session of its own.
 
         `cwd` is by default the user's home. With `unit`, or `properties` such as `MemoryMax=50M`,
         it runs in a transient service of the system's manager, or the user's. After `timeout`
         seconds it is killed. What it leaves in the background must not hold its output open.
         """
-        words = [*_in_unit(user, properties, env or {}), *argv] if unit or properties else argv
-        number, answer = self._number()
-        running = Running(self, number, words, timeout)
-        running.answer = answer
+        words, manager = list(argv), list[str]()
+        if unit or properties:
+            name = f"test-{next(self._units)}.service"
+            scope = [] if user == "root" else ["--user", f"--machine={user}@"]
+            manager = ["systemctl", *scope, "kill", name]
+            words = [*_in_unit(user, name, properties, env or {}), *argv]
         head = {
-            "id": number,
             "do": "run",
             "argv": words,
             "user": user,
@@ -245,8 +249,12 @@ class Machine:
             "cwd": cwd,
             "timeout": timeout,
         }
-        self._send(head, stdin.encode() if isinstance(stdin, str) else stdin)
-        return running
+        try:
+            body = stdin.encode() if isinstance(stdin, str) else stdin
+            exchange = self._channel.ask(head, body)
+        except GoneError:
+            raise self.failure("the machine has stopped") from None
+        return Running(self, exchange, words, timeout, manager)
 
     def run(
         self,
@@ -319,11 +327,12 @@ class Machine:
         subprocess.run(["tar", "-C", target, "-xf", "-"], input=done.stdout, check=True)
 
 
-def _in_unit(user: str, properties: Sequence[str], env: Mapping[str, str]) -> list[str]:
+def _in_unit(user: str, name: str, properties: Sequence[str], env: Mapping[str, str]) -> list[str]:
     return [
         "systemd-run",
         *(() if user == "root" else ("--user",)),
         *("--quiet", "--wait", "--collect", "--pipe", "--expand-environment=no"),
+        f"--unit={name}",
         *(f"--property={text}" for text in properties),
         *(f"--setenv={name}={value}" for name, value in env.items()),
         "--",

@@ -1,4 +1,5 @@
 #!/bin/busybox sh
+# shellcheck shell=dash
 # The initrd's only program: loads what the root disk needs, and hands over to systemd.
 busybox=/bin/busybox
 $busybox mount -t devtmpfs dev /dev
