@@ -34,7 +34,23 @@ struct sbx_launch {
     ...;
 };
 struct sbx_child { pid_t pid; int terminal_fd; ...; };
-struct sbx_exit { int32_t status; struct sbx_failure failure; };
+struct sbx_usage {
+    uint64_t begun_ns, wall_ns;
+    uint64_t user_us, system_us;
+    uint64_t memory_peak;
+    uint64_t read_bytes, write_bytes;
+    uint64_t oom_kills;
+    uint64_t memory_limit_hits, pids_limit_hits, pids_peak;
+    uint64_t throttled_periods, throttled_us;
+    uint32_t measured, reserved;
+};
+struct sbx_exit {
+    int32_t status;
+    struct sbx_failure failure;
+    uint32_t cause;
+    int32_t left;
+    struct sbx_usage usage;
+};
 int sbx_start(const struct sbx_launch *launch, struct sbx_child *ret_child,
               struct sbx_failure *ret_failure);
 int sbx_await_exec(const struct sbx_launch *launch, struct sbx_child *child,

@@ -59,6 +59,12 @@ struct context {
         uint32_t staged;   /* entries made on the staging tmpfs */
         int terminal_slave;
 
+        struct sbx_cgroups cgroups;
+        const char *hierarchies[SBX_MAX_CGROUPS];
+        int entrances[SBX_MAX_CGROUPS]; /* `tasks` of version 1, or -1 */
+        uint32_t cgroup_op;
+        int hides_cgroups;
+
         const struct op_map_ids *maps;
         uint64_t clone_flags;
         char **argv, **environment;
@@ -85,7 +91,7 @@ void *take_memory(struct context *c, size_t count, size_t size);
 
 /* In the supervisor, before the clone */
 op_function prepare_create_namespaces, prepare_map_ids, prepare_overlay, prepare_environment, prepare_execute,
-        prepare_start_init, prepare_keep_descriptor;
+        prepare_start_init, prepare_keep_descriptor, prepare_create_cgroup, prepare_set_cgroup;
 
 /* Sources of mounts, all before the first mount: in the supervisor where the plan says so, else in the sandbox */
 op_function open_bind_mount, open_bind_device, open_mount_dev, open_make_device, open_root_tree, open_overlay;

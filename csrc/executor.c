@@ -1,5 +1,5 @@
 /* From a plan to a running sandbox: everything is prepared, then one clone3. */
-#include "context.h"
+#include "cgroup.h"
 #include "record.h"
 #include "sys.h"
 
@@ -31,6 +31,7 @@ static void release(struct context *c) {
         close_fd(&c->status_reader);
         close_fd(&c->go_reader);
         close_fd(&c->go_writer);
+        cgroups_close_entrances(c);
 }
 
 static int make_channels(struct context *c) {
@@ -158,6 +159,28 @@ static void kill_and_reap(pid_t pid) {
         while (waitpid(pid, &status, __WALL) < 0 ? errno == EINTR : WIFSTOPPED(status));
 }
 
+static pid_t clone_first_process(struct context *c) {
+        struct clone_arguments args = {
+                .flags = c->clone_flags,
+                .exit_signal = SIGCHLD,
+        };
+        int error = c->cgroups.count > 0 ? cgroups_open_entrances(c, &args.flags) : 0;
+        if (error < 0)
+                return error;
+        if (c->cgroups.version == 2 && c->cgroups.count > 0) {
+                args.flags |= CLONE_INTO_CGROUP;
+                args.cgroup = (uint64_t) c->cgroups.at[0].directory;
+        }
+        c->at = (struct sbx_failure) { .stage = STAGE_CLONE, .op = index_of_kind(c->plan, PLAN_CreateNamespaces) };
+        pid_t pid = CALL(SYS_clone3, &args, sizeof args);
+        if (pid == 0)
+                first_process(c);
+        if (pid < 0 && cgroups_refused(c, pid))
+                c->at = (struct sbx_failure) { .stage = STAGE_CLONE, .op = c->cgroup_op, .detail = DETAIL_CGROUP_ENTERED };
+        mark(c, 0, MOMENT_CLONED);
+        return pid;
+}
+
 int sbx_start(const struct sbx_launch *launch, struct sbx_child *ret_child, struct sbx_failure *ret_failure) {
         struct context c = {
                 .launch = launch,
@@ -178,6 +201,7 @@ int sbx_start(const struct sbx_launch *launch, struct sbx_child *ret_child, stru
                 .covers = { { { .fd = -1 }, { .fd = -1 } }, { { .fd = -1 }, { .fd = -1 } } },
         };
         pid_t pid = -1;
+        uint64_t begun = monotonic_ns();
 
         mark(&c, 0, MOMENT_START);
         stay_on_this_cpu(&c.cpus);
@@ -186,15 +210,7 @@ int sbx_start(const struct sbx_launch *launch, struct sbx_child *ret_child, stru
                 error = prepare(&c);
         mark(&c, 0, MOMENT_PREPARED);
         if (error >= 0) {
-                struct clone_arguments args = {
-                        .flags = c.clone_flags,
-                        .exit_signal = SIGCHLD,
-                };
-                c.at = (struct sbx_failure) { .stage = STAGE_CLONE, .op = index_of_kind(c.plan, PLAN_CreateNamespaces) };
-                pid = CALL(SYS_clone3, &args, sizeof args);
-                if (pid == 0)
-                        first_process(&c);
-                mark(&c, 0, MOMENT_CLONED);
+                pid = clone_first_process(&c);
                 error = pid;
         }
         if (error >= 0) {
@@ -208,6 +224,7 @@ int sbx_start(const struct sbx_launch *launch, struct sbx_child *ret_child, stru
         }
         if (error < 0) {
                 c.at.error = -error;
+                cgroups_blame(&c.cgroups, &c.at);
                 *ret_failure = c.at;
         } else
                 mark(&c, 0, MOMENT_MAPPED);
@@ -219,6 +236,8 @@ int sbx_start(const struct sbx_launch *launch, struct sbx_child *ret_child, stru
                 .memory = c.memory,
                 .memory_size = c.memory_size,
                 .cpus = c.cpus,
+                .cgroups = c.cgroups,
+                .usage.begun_ns = begun,
         };
         release(&c);
         if (error < 0 && launch->record != NULL)

@@ -25,6 +25,19 @@ enum sbx_detail {
         DETAIL_NOT_A_DEVICE = 3,
         DETAIL_MOUNT_POINT = 4, /* the mount point isn't there and can't be made */
         DETAIL_ENDED = 6, /* of no op: the sandbox ended before it could start the program, and couldn't say why */
+        /* Of the ops on cgroups */
+        DETAIL_NO_HIERARCHY = 16,     /* none of that version is mounted there, or this process is in none */
+        DETAIL_NOT_DELEGATED = 17,    /* the cgroup belongs to somebody else */
+        DETAIL_CGROUP_READ_ONLY = 18,
+        DETAIL_NO_CONTROLLER = 19,    /* it isn't there, or not given to the cgroup in question */
+        DETAIL_CGROUP_BUSY = 20,      /* processes or threads are where only cgroups may be */
+        DETAIL_BELOW_USE = 21,        /* more is in use than the limit */
+        DETAIL_VALUE_REFUSED = 22,
+        DETAIL_CGROUP_MADE = 23,      /* the directory can't be made */
+        DETAIL_CGROUP_ENTERED = 24,   /* the process can't be put there */
+        /* Of any op, where the sandbox's own limit is why */
+        DETAIL_MEMORY_LIMIT = 25,
+        DETAIL_PIDS_LIMIT = 26,
         DETAIL_DESCRIPTOR = 1 << 24, /* and the number that a call wants to fill */
 };
 
@@ -78,6 +91,55 @@ struct sbx_cpus {
         int size;
 };
 
+#define SBX_CGROUP_NAME (SBX_NAME_MAX + 1)
+#define SBX_MAX_CGROUPS 8
+struct sbx_cgroup {
+        int directory;        /* of its own: .../sbx/NAME */
+        uint32_t number;      /* behind the name, where that was taken; 0: none */
+        uint32_t controllers; /* enum controller */
+};
+/* One of version 2, or one in each hierarchy of version 1 that is needed. */
+struct sbx_cgroups {
+        uint32_t version; /* 0: the sandbox has none */
+        uint32_t count;
+        char name[SBX_CGROUP_NAME];
+        struct sbx_cgroup at[SBX_MAX_CGROUPS];
+};
+
+enum sbx_measured {
+        SBX_MEASURED_MEMORY = 1,
+        SBX_MEASURED_CPU = 2,
+        SBX_MEASURED_PIDS = 4,
+        SBX_MEASURED_IO = 8,
+        SBX_MEASURED_THROTTLING = 16,
+};
+/* What all processes of a sandbox have used, as its cgroups have counted it; what isn't in `measured` is getrusage's,
+ * which knows of those that were waited for. */
+struct sbx_usage {
+        uint64_t begun_ns;    /* CLOCK_MONOTONIC */
+        uint64_t wall_ns;     /* from then on */
+        uint64_t user_us, system_us;
+        uint64_t memory_peak; /* bytes; unmeasured: of the largest process */
+        uint64_t read_bytes, write_bytes;
+        uint64_t oom_kills;   /* processes, for whichever limit */
+        uint64_t memory_limit_hits, pids_limit_hits, pids_peak;
+        uint64_t throttled_periods, throttled_us;
+        uint32_t measured;    /* enum sbx_measured */
+        uint32_t reserved;
+};
+
+enum sbx_cause {
+        SBX_EXITED = 1,
+        SBX_SIGNALED = 2,
+        SBX_OUT_OF_MEMORY = 3, /* a process was killed for memory, and the program ended with an error */
+        SBX_PIDS_LIMIT = 4,    /* no more processes could be started, and the program ended with an error */
+        SBX_FILTERED = 5,      /* SIGSYS, as the system call filter sends it */
+        SBX_TIMEOUT = 6,       /* these three: the supervisor ended it */
+        SBX_WATCHDOG = 7,
+        SBX_STOPPED = 8,
+        SBX_FAILED = 9,        /* `failure` says why */
+};
+
 /* Its pid can't become another process's before it is reaped. */
 struct sbx_child {
         pid_t pid;
@@ -88,11 +150,17 @@ struct sbx_child {
         void *memory;     /* that the launch was prepared in */
         size_t memory_size;
         struct sbx_cpus cpus; /* the caller's, which waits on the processor of the launch */
+        struct sbx_cgroups cgroups;
+        struct sbx_usage usage;
+        uint32_t ended_for; /* enum sbx_cause, where the supervisor ends it by itself; else 0 */
 };
 
 struct sbx_exit {
         int32_t status; /* the payload's, as wait4(2) gives it */
         struct sbx_failure failure;
+        uint32_t cause; /* enum sbx_cause */
+        int32_t left;   /* -errno, where a cgroup of it couldn't be removed */
+        struct sbx_usage usage;
 };
 
 /* Starts the sandbox; returns once it is cloned and mapped, the caller still on one processor: sbx_await_exec,

@@ -1,5 +1,5 @@
 /* The sandbox's first process.  From here to exec: async-signal-safe calls only, no malloc, no stdio. */
-#include "context.h"
+#include "cgroup.h"
 #include "sys.h"
 
 #include <sys/socket.h>
@@ -71,7 +71,9 @@ void first_process(struct context *c) {
         reset_signals();
         c->callers_umask = umask(0); /* the root's directories have their own modes, whatever the caller's mask is */
         c->at = (struct sbx_failure) { .stage = STAGE_SANDBOX };
-        int error = stop_propagation(c);
+        int error = c->cgroups.count > 0 ? cgroups_enter(c) : 0;
+        if (error >= 0)
+                error = stop_propagation(c);
         if (error >= 0 && !opens_outside(c))
                 error = for_each_op(c, 1);
         if (error >= 0 && !c->has_init) {

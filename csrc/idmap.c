@@ -1,25 +1,11 @@
 /* Id maps: of the sandbox's user namespace, and of mounts whose owner is to appear as the payload. */
 #include "context.h"
 #include "sys.h"
+#include "text.h"
 
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
-
-static char *append(char *at, const char *text) {
-        size_t n = strlen(text);
-        memcpy(at, text, n + 1);
-        return at + n;
-}
-
-static char *append_number(char *at, uint64_t n) {
-        char text[24], *end = text + sizeof text;
-        *--end = 0;
-        do
-                *--end = (char) ('0' + n % 10);
-        while ((n /= 10) > 0);
-        return append(at, end);
-}
 
 static int write_at(int dir, const char *name, const char *text) {
         cleanup_fd int fd = openat(dir, name, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);

@@ -7,8 +7,8 @@ static const struct {
         op_function *open;    /* sources of mounts */
         op_function *perform; /* in the sandbox */
 } operations[PLAN_KIND_COUNT] = {
-        [PLAN_CreateCgroup] = { 0 }, /* of the supervisor's, before the clone */
-        [PLAN_SetCgroup] = { 0 },
+        [PLAN_CreateCgroup] = { .prepare = prepare_create_cgroup },
+        [PLAN_SetCgroup] = { .prepare = prepare_set_cgroup },
         [PLAN_CreateNamespaces] = { .prepare = prepare_create_namespaces },
         [PLAN_MapIds] = { .prepare = prepare_map_ids, .perform = perform_map_ids },
         [PLAN_SetIds] = { .perform = perform_set_ids },

@@ -79,7 +79,7 @@ static const struct op_identify *identity_of(const struct plan *p) {
         return NULL;
 }
 
-static int choose_name(const struct sbx_launch *launch, char name[SBX_NAME_MAX + 1]) {
+int record_name(const struct sbx_launch *launch, char name[SBX_NAME_MAX + 1]) {
         const struct op_identify *identity = identity_of(launch->plan);
         const char *stem = identity == NULL ? "" : plan_string(launch->plan, identity->stem);
         if (launch->name == NULL)
@@ -160,7 +160,7 @@ static int claim(int runtime, const char *name) {
 
 int record_claim(const struct sbx_launch *launch) {
         struct sbx_record *record = launch->record;
-        int r = choose_name(launch, record->name);
+        int r = record_name(launch, record->name);
         if (r < 0)
                 return r;
         cleanup_fd int runtime = open_runtime(launch->environment);
@@ -177,7 +177,7 @@ int record_claim(const struct sbx_launch *launch) {
 /* ---- What it says ---- */
 
 struct text {
-        char bytes[COMMAND_MAX + 3 * PATH_MAX];
+        char bytes[COMMAND_MAX + 8 * PATH_MAX];
         size_t size;
 };
 
@@ -208,6 +208,19 @@ static void put_words(struct text *t, const struct plan *p, char *const *argv) {
         }
 }
 
+/* For who cleans up when this supervisor can't. */
+static void put_cgroups(struct text *t, const struct sbx_cgroups *g) {
+        for (uint32_t i = 0; i < g->count; i++) {
+                char link[48], path[PATH_MAX];
+                snprintf(link, sizeof link, "/proc/self/fd/%d", g->at[i].directory);
+                ssize_t n = readlink(link, path, sizeof path - 1);
+                if (n <= 0)
+                        continue;
+                path[n] = 0;
+                put(t, "cgroup", path);
+        }
+}
+
 static int store(int directory, const struct text *t) {
         cleanup_fd int fd = openat(directory, "record.new", O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
         if (fd < 0)
@@ -232,6 +245,7 @@ int record_write(const struct sbx_launch *launch, const struct sbx_child *child)
         put_number(&t, "has_init", child->has_init);
         put_number(&t, "started_ns", now.tv_sec * 1000000000ll + now.tv_nsec);
         put_number(&t, "plan_fd", launch->plan_fd);
+        put_cgroups(&t, &child->cgroups);
         put_words(&t, launch->plan, launch->argv);
         int r = store(record->directory_fd, &t);
         if (r < 0)

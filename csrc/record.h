@@ -12,6 +12,9 @@
 
 #define RECORD_VERSION "1"
 
+/* That of the launch, or one made of the profile's and this process's id. -EINVAL where the launch's is none. */
+int record_name(const struct sbx_launch *launch, char name[SBX_NAME_MAX + 1]);
+
 /* Claims the name before anything is started: -EEXIST where a live sandbox has it, -EINVAL where it is none. A name
  * that is left of a dead one is taken over, unless its workload survived: -EBUSY. */
 int record_claim(const struct sbx_launch *launch);

@@ -1,5 +1,6 @@
 /* The supervisor's part after the start: signals in, exit status out, nothing left unreaped. */
-#include "context.h"
+#include "cgroup.h"
+#include "ending.h"
 #include "record.h"
 #include "supervision.h"
 #include "sys.h"
@@ -7,6 +8,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -27,6 +29,7 @@ int sbx_restore_signals(uint64_t old) {
 }
 
 void sbx_release(struct sbx_child *child) {
+        cgroups_remove(&child->cgroups);
         close_fd(&child->status_fd);
         close_fd(&child->terminal_fd);
         restore_cpus(&child->cpus);
@@ -37,14 +40,16 @@ void sbx_release(struct sbx_child *child) {
 
 static int wait_for_end(struct sbx_child *child, int *ret_status, int flags) {
         siginfo_t info = { 0 };
+        struct rusage used;
         int r;
         do
-                r = waitid(P_PID, (id_t) child->pid, &info, WEXITED | __WALL | flags) < 0 ? -errno : 0;
+                r = CALL(SYS_waitid, P_PID, child->pid, &info, WEXITED | __WALL | flags, &used);
         while (r == -EINTR);
         if (r < 0)
                 return r;
         if (info.si_pid == 0)
                 return -EAGAIN;
+        take_rusage(&child->usage, &used);
         *ret_status = info.si_code == CLD_EXITED ? info.si_status << 8 : info.si_status | (info.si_code == CLD_DUMPED ? 0x80 : 0);
         return 0;
 }
@@ -92,6 +97,7 @@ void sbx_collect(struct sbx_child *child, int status, struct sbx_exit *ret_exit)
                         end.failure = report.failure;
         if (child->has_init && !child->started && end.failure.stage == 0)
                 end.failure = ended_early;
+        finish(child, &end);
         *ret_exit = end;
 }
 
@@ -112,6 +118,7 @@ static int await_exec(const struct sbx_launch *launch, struct sbx_child *child, 
                         *ret_failure = report.failure;
                         if (launch->attach == NULL)
                                 wait_for_end(child, &status, 0);
+                        cgroups_blame(&child->cgroups, ret_failure);
                         return -report.failure.error;
                 }
         }
@@ -121,6 +128,7 @@ static int await_exec(const struct sbx_launch *launch, struct sbx_child *child, 
         *ret_failure = ended_early;
         if (launch->attach == NULL)
                 wait_for_end(child, &status, 0);
+        cgroups_blame(&child->cgroups, ret_failure);
         return r < 0 ? r : -ECANCELED;
 }
 

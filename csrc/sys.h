@@ -11,6 +11,7 @@
 #include <sys/syscall.h>
 #include <sys/types.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #ifndef CLONE_NEWTIME
@@ -18,6 +19,10 @@
 #endif
 #ifndef CLONE_NEWCGROUP
 #define CLONE_NEWCGROUP 0x02000000
+#endif
+
+#ifndef CLONE_INTO_CGROUP
+#define CLONE_INTO_CGROUP 0x200000000ull
 #endif
 
 #ifndef AT_RECURSIVE
@@ -119,6 +124,12 @@ static inline int sys_mount_setattr(int fd, int recursive, const struct mount_at
 }
 static inline int sys_close_range(unsigned first, unsigned last, unsigned flags) {
         return CALL(SYS_close_range, first, last, flags);
+}
+
+static inline uint64_t monotonic_ns(void) {
+        struct timespec now;
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        return (uint64_t) now.tv_sec * 1000000000u + (uint64_t) now.tv_nsec;
 }
 
 static inline void close_fd(int *fd) {

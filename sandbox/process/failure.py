@@ -8,6 +8,7 @@ from types import MappingProxyType
 from sandbox.errors import Problem, SetupError
 from sandbox.plan import ops
 from sandbox.plan.record import FileStamp, Plan
+from sandbox.process.cgroup_words import blamed
 from sandbox.process.failure_words import DETAIL_ENDED, RERUN, words_of
 from sandbox.process.launch import STAGE_RECORD, Failure
 from sandbox.profile.resolved import KeyPath, Origin, ResolvedProfile, key_text
@@ -28,6 +29,7 @@ def setup_error(
     """
     if failure.op >= len(plan.ops):  # a plan that makes no sandbox at all
         return SetupError(f"the plan is empty or unsound: {os.strerror(failure.error)}", hint=RERUN)
+    failure = blamed(plan, failure)
     op = plan.ops[failure.op]
     words = words_of(op, failure, command)
     hint = words.hint
@@ -53,6 +55,7 @@ def located_error(
 
     `resolved` is the profile that the plan was made from, None if it isn't sound any more.
     """
+    failure = blamed(plan, failure)
     of_no_op = failure.detail == DETAIL_ENDED or failure.stage == STAGE_RECORD
     known = not of_no_op and failure.op < len(plan.origins)
     key = plan.origins[failure.op] if known else ()

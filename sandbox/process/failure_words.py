@@ -2,14 +2,16 @@
 
 import errno
 import os
-from typing import Final, NamedTuple
+from typing import Final
 
 from sandbox._mountinfo import covered_proc_words
-from sandbox.errors import EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, EXIT_SANDBOX
+from sandbox.errors import EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND
 from sandbox.plan import ops
 from sandbox.plan.record import Op
 from sandbox.process import surroundings
+from sandbox.process.cgroup_words import cgroup_words
 from sandbox.process.launch import STAGE_RECORD, Failure
+from sandbox.process.words import Words
 
 DETAIL_INTERPRETER: Final = 1
 DETAIL_NOT_FOUND: Final = 2
@@ -23,14 +25,6 @@ STAGE_CLONE: Final = 2
 DOCTOR: Final = "'sbx doctor' says what this host lacks and the command that mends it"
 RERUN: Final = "run 'sbx run --profile PROFILE', which makes a plan anew"
 STREAMS: Final = ("standard input", "standard output", "standard error")
-
-
-class Words(NamedTuple):
-    """A failure for a person."""
-
-    reason: str
-    hint: str = ""
-    exit_code: int = EXIT_SANDBOX
 
 
 NO_COMMAND: Final = Words(
@@ -47,6 +41,8 @@ def words_of(op: Op, failure: Failure, command: str | None) -> Words:
         )
     if failure.stage == STAGE_RECORD:
         return _record(failure.error)
+    if of_cgroup := cgroup_words(op, failure):
+        return of_cgroup
     if isinstance(op, ops.Execute):
         if command is None and not op.argv:
             return NO_COMMAND
