@@ -255,8 +255,9 @@ class _Assembly:
     def _file(self, path: str, content: bytes) -> Iterator[Op]:
         yield WriteFile(path=path, mode=0o644, content=content)
         above = self.tree.above(path)
-        # A user's payload owns it, as it does everything there; a mount keeps it from being changed.
-        if above and above.rights & Right.WRITE:
+        # What is the host's is covered by a mount that can't be written to. What is made here a user's
+        # payload owns, as it does everything there; a mount keeps it from being changed.
+        if above and above.rights & Right.WRITE and not _is_of_host(above):
             yield BindMount(source=path, target=path, attributes=SEALED, flags=Bind.FROM_ROOT)
 
     def _mount(self, node: Node, mount: Mount) -> Op:
@@ -305,6 +306,10 @@ class _Assembly:
             size=0 if mount.upper else units.size(mount.size or "64M"),
             attributes=_attributes(node.rights),
         )
+
+
+def _is_of_host(node: Node) -> bool:
+    return node.kind == Kind.HOST or (node.mount is not None and node.mount.type == "bind")
 
 
 def _attributes(rights: Right) -> Attr:

@@ -189,6 +189,23 @@ def test_a_file_holds_what_the_profile_says_and_stays_as_it_is(sandbox: Sandbox,
         assert passwd.read() == before
 
 
+@pytest.mark.parametrize("how", ("listed", "mounted"))
+def test_a_file_takes_the_place_of_one_of_the_host_that_could_be_written(
+    sandbox: Sandbox, how: str
+) -> None:
+    data = sandbox.mkdir("data", 0o777)
+    path = sandbox.write("data/conf", "the host's", 0o666)
+    listed = f"[filesystem]\nwrite = ['{data}']\n"
+    text = listed if how == "listed" else bind(data, data, "writable = true")
+    tries = (("read", path), ("open", path, "w"), ("chmod", path, "666"), ("unlink", path))
+    found = sandbox.attempts(text + file(path, "mine"), *tries, ("open", f"{data}/new", "wc"))
+    assert found[0].value == "mine"
+    assert set(outcomes(found[1:4])) <= {"EROFS", "EACCES", "EBUSY"}
+    assert str(found[4]) == "ok"
+    with open(path, encoding="utf-8") as kept:
+        assert kept.read() == "the host's"
+
+
 def test_a_file_takes_the_place_of_a_generated_one(sandbox: Sandbox) -> None:
     text = "[rootfs]\ngenerate = ['hosts']\n" + file("/etc/hosts", "127.0.0.1 mine\n")
     assert sandbox.attempt(text, "read", "/etc/hosts").value == "127.0.0.1 mine\n"
