@@ -84,6 +84,7 @@ class _Assembly:
                 covers.append(node)
             else:
                 yield from self._node(node)
+                yield from self._markers(node)
         # Last, since a link may lead a denied path into what is mounted at a longer one.
         for node in covers:
             yield from self._node(node)
@@ -229,7 +230,27 @@ class _Assembly:
             return MaskPath(path=node.path, how=Mask.PASSAGE)
         return MaskPath(path=node.path, how=Mask.DENY if node.kind == Kind.DENY else Mask.EMPTY)
 
+    def _markers(self, node: Node) -> Iterator[Step]:
+        """Without what ${up:NAME} was found by, the next launch would grant a directory above it.
+
+        A file may be replaced, as programs do that change it; a directory keeps its name.
+        """
+        if not node.rights & Right.WRITE or not _is_of_host(node):
+            return
+        source = node.path if node.mount is None else (node.mount.source or node.path)
+        for marker in self.inputs.resolved.markers:
+            if not marker.startswith(source.rstrip("/") + "/"):
+                continue
+            place = node.path.rstrip("/") + marker[len(source.rstrip("/")) :]
+            if self.tree.above(place) == node and not self.tree.is_mounted(place):
+                for op in self._pins(f"{place}/"):
+                    yield Step(op, node.origin)
+
     def _protect(self, path: str) -> Iterator[Op]:
+        yield from self._pins(path)
+        yield MaskPath(path=path, how=Mask.READ_ONLY)
+
+    def _pins(self, path: str) -> Iterator[Op]:
         """A renamed directory would take what is protected in it along, and leave the name free."""
         above = path
         way: list[str] = []
@@ -238,7 +259,6 @@ class _Assembly:
                 way.append(above)
         self.pinned.update(way)
         yield from (MaskPath(path=place, how=Mask.PIN) for place in reversed(way))
-        yield MaskPath(path=path, how=Mask.READ_ONLY)
 
     def _tmpfs(self, path: str, size: int, mode: int, rights: Right) -> MountTmpfs:
         return MountTmpfs(

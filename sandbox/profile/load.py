@@ -172,6 +172,7 @@ def _resolved(graph: Graph, merged: Merged, variables: Variables, cwd: str) -> R
         environment=variables.environment,
         uses_cwd=variables.uses_cwd,
         looked_at=variables.looked_at,
+        markers=variables.markers,
         cwd=cwd,
         locate=partial(_locate, graph, place),
         report=partial(_report, graph, place),

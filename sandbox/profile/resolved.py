@@ -52,7 +52,8 @@ class ResolvedProfile(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     `files` are the absolute paths read, the profile's own first, `stamps` their states when they
     were read. `environment` holds the variables that were looked up, with None for one that
     wasn't set. `uses_cwd` says whether the profile depends on `cwd`, `looked_at` has the paths that
-    ${up:NAME} was looked for at, true for what was found. `locate` gives the place of a
+    ${up:NAME} was looked for at, true for what was found, and `markers` those of them that are
+    directories. `locate` gives the place of a
     statement, None for a default; `report` makes a problem of one.
     """
 
@@ -62,6 +63,7 @@ class ResolvedProfile(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     environment: Mapping[str, str | None]
     uses_cwd: bool
     looked_at: Mapping[str, bool]
+    markers: tuple[str, ...] = ()
     cwd: str
     locate: Callable[[KeyPath], Origin | None]
     report: Callable[[KeyPath, str, str], Problem]

@@ -1,6 +1,7 @@
 """The directory of a project: the nearest one, from the working directory upward, that holds a name."""
 
 import os
+import stat
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -8,10 +9,14 @@ import msgspec
 
 
 class Found(msgspec.Struct, frozen=True):
-    """A directory, and each path that decided about it: whether it is the one that was found."""
+    """A directory, and each path that decided about it: whether it is the one that was found.
+
+    `marker` is what was found, if it is a directory.
+    """
 
     directory: str
     looked_at: Mapping[str, bool]
+    marker: str = ""
 
 
 def search(name: str, cwd: str) -> Found:
@@ -24,15 +29,18 @@ def search(name: str, cwd: str) -> Found:
     directory = cwd
     while True:
         path = os.path.join(directory, name)
+        marker = ""
         try:
-            found = os.lstat(path).st_uid == os.geteuid()
+            state = os.lstat(path)
+            found = state.st_uid == os.geteuid()
+            marker = path if stat.S_ISDIR(state.st_mode) else ""
         except (FileNotFoundError, NotADirectoryError):
             found = False
         except OSError:  # nothing above can be looked at either, or the name is too long
             break
         looked_at[path] = found
         if found:
-            return Found(directory, MappingProxyType(looked_at))
+            return Found(directory, MappingProxyType(looked_at), marker)
         if directory == os.path.dirname(directory):
             break
         directory = os.path.dirname(directory)

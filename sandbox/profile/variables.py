@@ -63,6 +63,11 @@ class Variables:
             path: is_it for found in self._found.values() for path, is_it in found.looked_at.items()
         }
 
+    @property
+    def markers(self) -> tuple[str, ...]:
+        """The directories that were found for ${up:NAME}."""
+        return tuple(sorted(found.marker for found in self._found.values() if found.marker))
+
     def expand(self, text: str, directory: str) -> str:
         """`text` with every variable replaced. Raises InvalidError."""
         pieces = []

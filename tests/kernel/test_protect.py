@@ -150,3 +150,34 @@ def test_a_payload_cannot_change_the_profiles_that_it_runs_under(
     done = sandbox.shipped(profile, sandbox.probe, *words, "+", "open", f"{project}/new", "wc")
     assert (done.returncode, done.stderr) == (0, "")
     assert outcomes(answers(done.stdout)) == ["ok", "EROFS", "EBUSY", "EBUSY"] * 2 + ["ok"]
+
+
+@pytest.mark.parametrize("how", ("listed", "mounted"))
+def test_what_a_project_was_found_by_keeps_its_name(sandbox: Sandbox, how: str) -> None:
+    """Else the next launch would find that of a directory above, and grant all of that."""
+    sandbox.mkdir("outer/.mark", 0o777)
+    inner = os.path.dirname(sandbox.mkdir("outer/inner/.mark", 0o777))
+    os.chmod(inner, 0o777)
+    secret = sandbox.write("outer/secret", "x")
+    if how == "listed":
+        text = "[filesystem]\nwrite = ['${up:.mark}']\n"
+    else:
+        text = (
+            "[[mounts]]\ntype = 'bind'\nsource = '${up:.mark}'\ntarget = '${up:.mark}'\n"
+            "writable = true\n"
+        )
+    mark = f"{inner}/.mark"
+    tries = [
+        ("rename", mark, f"{mark}.x"),
+        ("unlink", mark),
+        ("open", f"{mark}/new", "wc"),
+        ("open", f"{inner}/new", "wc"),
+        ("read", secret),
+    ]
+    for _ in range(2):
+        words = [word for attempt in tries for word in (*attempt, "+")][:-1]
+        done = sandbox.run(text, sandbox.probe, *words, cwd=inner)
+        found = outcomes(answers(done.stdout))
+        assert found[0] == "EBUSY"
+        assert found[1] in {"EBUSY", "EISDIR"}
+        assert found[2:] == ["ok", "ok", "ENOENT"]
