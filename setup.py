@@ -5,6 +5,7 @@
   than static glibc), in the scripts directory.
 - `sandbox/_profiles`: the shipped profiles; an editable install reads them from `profiles/`.
 - `share/man`: the manual pages.
+- `lib/systemd`: the template sbx@.service, for the system's manager and for users'.
 - `share/bash-completion`, `share/zsh`, `share/fish`: what shells complete sbx with, as
   `sbx completion` prints it.
 
@@ -205,8 +206,12 @@ class BuildPython(build_py):
         ]
 
 
+# Where systemd's managers look below /usr and /usr/local.
+TEMPLATES = ("lib/systemd/system", "lib/systemd/user")
+
+
 class InstallData(install_data):
-    """Adds the completion scripts, which the command line's library makes."""
+    """Adds what the package itself makes: completion scripts, and the template of systemd's."""
 
     def run(self) -> None:
         with tempfile.TemporaryDirectory() as scratch:
@@ -216,6 +221,12 @@ class InstallData(install_data):
                     ask = f"from sandbox.cli import main; main(['completion', '{shell}'])"
                     subprocess.run([sys.executable, "-c", ask], stdout=out, check=True)
                 self.data_files = [*self.data_files, (where, [path])]
+            path = os.path.join(scratch, "sbx@.service")
+            with open(path, "w", encoding="utf-8") as out:
+                # systemd finds it in the PATH that it was built with.
+                ask = "from sandbox.systemd.template import shipped; print(shipped(), end='')"
+                subprocess.run([sys.executable, "-c", ask], stdout=out, check=True)
+            self.data_files = [*self.data_files, *((where, [path]) for where in TEMPLATES)]
             super().run()
 
 

@@ -23,7 +23,7 @@ SECTIONS = {
     "Write profiles": ("init", "check", "profiles", "schema"),
     "Understand them": ("show", "plan"),
     "Look after what runs": ("ps", "inspect"),
-    "Set up": ("doctor", "completion"),
+    "Set up": ("doctor", "systemd", "completion"),
 }
 
 EXAMPLES = {
@@ -72,6 +72,13 @@ EXAMPLES = {
         Example("sbx doctor --json", "for a machine"),
         Example("sbx doctor --apparmor-profile", "for /etc/apparmor.d/sbx, on Ubuntu"),
     ),
+    "systemd": (
+        Example("sbx systemd unit app.toml", "the unit, to look at"),
+        Example("sbx systemd install app.toml --enable --now", "as root: a service of the system"),
+        Example("sbx systemd install --user app.toml --now", "one of your own"),
+        Example("sbx systemd install nginx --name web --set port=80", "from a shipped profile"),
+        Example("sbx systemd remove web", "stop it and take its unit away"),
+    ),
     "schema": (Example("sbx schema > sbx.schema.json", "for an editor beside the profiles"),),
     "completion": (
         Example("""eval "$(sbx completion bash)\"""", "bash, in ~/.bashrc"),
@@ -83,6 +90,14 @@ EXAMPLES = {
 
 class Verb(click.Command):
     """A command whose help ends with its examples."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        write_examples(formatter, "Examples", EXAMPLES.get(ctx.info_name or "", ()))
+        super().format_epilog(ctx, formatter)
+
+
+class VerbGroup(click.Group):
+    """A verb with verbs of its own; its help ends with examples of all of them."""
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         write_examples(formatter, "Examples", EXAMPLES.get(ctx.info_name or "", ()))

@@ -11,8 +11,9 @@ VERBS = {
     "ps": "List live sandboxes.",
     "inspect": "Print everything that is known of a live sandbox.",
     "doctor": "Say what this host can and cannot enforce, and how to mend it.",
+    "systemd": "Make a service of systemd from a profile.",
     "completion": "Print the completion script of a shell.",
 }
 
-# What the native launcher turns to Python for; nobody types these.
-INTERNAL = {"_failure": "failure", "_timing": "timing"}
+# What sbx itself turns to Python for; nobody types these.
+INTERNAL = {"_failure": "failure", "_timing": "timing", "_prepare": "prepare"}

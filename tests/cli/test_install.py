@@ -165,6 +165,8 @@ def test_the_wheel_holds_what_it_should_and_nothing_else(wheel: str, tree: str) 
         )
     for place in COMPLETIONS.values():
         expected.add(f"sbx-{__version__}.data/data/share/{place}")
+    for manager in ("system", "user"):
+        expected.add(f"sbx-{__version__}.data/data/lib/systemd/{manager}/sbx@.service")
     assert expected <= found
     assert {name.split("/")[0] for name in found} == {
         "sandbox",

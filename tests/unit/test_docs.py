@@ -44,6 +44,13 @@ def command_of(verb: str) -> click.Command:
     return command
 
 
+def inner_options(verb: str, words: list[str]) -> set[str]:
+    """The options of a verb within a verb, where the first word is one."""
+    command = command_of(verb)
+    inner = command.commands.get(words[0]) if isinstance(command, click.Group) and words else None
+    return {option for param in inner.params for option in param.opts} if inner else set()
+
+
 def options_of(verb: str) -> set[str]:
     """The options of a verb, help included."""
     options = {option for param in command_of(verb).params for option in param.opts}
@@ -130,9 +137,38 @@ def test_every_exit_status_is_documented(status: str) -> None:
 
 
 def test_the_manuals_and_the_changelog_are_of_this_version() -> None:
-    for page in ("docs/man/sbx.1", "docs/man/sbx.toml.5"):
+    for page in ("docs/man/sbx.1", "docs/man/sbx-systemd.1", "docs/man/sbx.toml.5"):
         assert f'"sbx {__version__}"' in read(page)
     assert f"## [{__version__}]" in read("CHANGELOG.md")
+
+
+# --- sbx-systemd(1) -------------------------------------------------------------------------------
+
+
+def test_every_verb_of_systemd_and_each_of_its_options_is_documented() -> None:
+    page = plain_roff(read("docs/man/sbx-systemd.1"))
+    group = command_of("systemd")
+    assert isinstance(group, click.Group)
+    described = set(OPTION.findall(page))
+    for name, command in group.commands.items():
+        options = {o for param in command.params for o in param.opts if o.startswith("-")}
+        assert f".SS sbx systemd {name}\n" in page
+        assert options - described == set()
+    known = {
+        o for command in group.commands.values() for param in command.params for o in param.opts
+    }
+    assert {o for o in described if o.startswith("--")} - known == set()
+
+
+def test_every_setting_of_a_unit_is_documented() -> None:
+    """Each line that a unit may hold, so that nobody has to guess why it is there."""
+    page = plain_roff(read("docs/man/sbx-systemd.1"))
+    found = set()
+    for name in ("unit", "places", "hardening"):
+        found |= set(re.findall(r'"([A-Z][A-Za-z]+)", ', read(f"sandbox/systemd/{name}.py")))
+    found -= {"Unit", "Service", "Socket", "Install"}
+    assert len(found) > 30
+    assert sorted(setting for setting in found if f"{setting}=" not in page) == []
 
 
 # --- All of them ----------------------------------------------------------------------------------
@@ -152,11 +188,14 @@ def commands(text: str) -> Iterator[list[str]]:
         yield re.split(r" -- |[|;>&#]", line)[0].split()
 
 
-@pytest.mark.parametrize("name", ("README.md", "CONTRIBUTING.md", "docs/man/sbx.1"))
+@pytest.mark.parametrize(
+    "name", ("README.md", "CONTRIBUTING.md", "docs/man/sbx.1", "docs/man/sbx-systemd.1")
+)
 def test_every_example_uses_verbs_and_options_that_exist(name: str) -> None:
     for verb, *words in commands(read(name)):
         assert verb in VERBS
-        assert {word for word in words if OPTION.fullmatch(word)} - options_of(verb) == set()
+        known = options_of(verb) | inner_options(verb, words)
+        assert {word for word in words if OPTION.fullmatch(word)} - known == set()
 
 
 @pytest.mark.parametrize("name", MARKDOWN)

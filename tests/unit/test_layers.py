@@ -15,7 +15,7 @@ ROWS = (
     ("host",),
     ("profile", "doctor"),
     ("plan",),
-    ("process", "draft"),
+    ("process", "draft", "systemd"),
     ("live",),
     ("library", "explain"),
     ("cli", "__main__"),

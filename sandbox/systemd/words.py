@@ -1,0 +1,13 @@
+"""What the units, the template and those who look for them agree on; a build imports it too."""
+
+from typing import Final
+
+MARK: Final = "# Written by sbx systemd"
+"""How the first line of every unit starts that sbx has written."""
+OLDEST: Final = 247
+"""The first systemd with all that a unit needs (LoadCredential=)."""
+NEWEST: Final = 257
+"""The newest systemd that units were tried with."""
+SUBGROUP: Final = "supervisor"
+SUBGROUPS: Final = 254
+"""The first systemd with DelegateSubgroup=."""
