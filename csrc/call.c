@@ -98,6 +98,31 @@ static const char *next_string(const char **at, const char *end) {
         return text;
 }
 
+static int sets_same(const char *a, const char *b) {
+        size_t n = strcspn(a, "=");
+        return strncmp(a, b, n) == 0 && b[n] == '=';
+}
+
+/* A program that joins has the payload's variables, but for those that its call sets. */
+static int add_to(struct context *c, char *const *before, uint32_t set) {
+        size_t count = 0, at = 0;
+        while (before[count] != NULL)
+                count++;
+        char **all = map((count + set + 1) * sizeof *all);
+        if (all == NULL)
+                return -ENOMEM;
+        for (size_t i = 0; i < count; i++) {
+                uint32_t n = 0;
+                while (n < set && !sets_same(c->environment[n], before[i]))
+                        n++;
+                if (n == set)
+                        all[at++] = before[i];
+        }
+        memcpy(all + at, c->environment, set * sizeof *all);
+        c->environment = all;
+        return 0;
+}
+
 /* The lists that execve takes, in memory that goes with the program's image. */
 static int take_strings(struct context *c, const struct serve_call *call, const char *strings, const char **ret_cwd) {
         const char *at = strings, *end = strings + call->size;
@@ -109,6 +134,7 @@ static int take_strings(struct context *c, const struct serve_call *call, const 
         *ret_cwd = call->size > 0 ? next_string(&at, end) : NULL;
         if (*ret_cwd == NULL)
                 return -EBADMSG;
+        char **before = c->environment;
         c->argv = lists;
         c->environment = lists + call->words + 1;
         for (uint32_t i = 0; i < call->words + call->variables; i++) {
@@ -120,7 +146,9 @@ static int take_strings(struct context *c, const struct serve_call *call, const 
                 else
                         c->environment[i - call->words] = text;
         }
-        return at == end ? 0 : -EBADMSG;
+        if (at != end)
+                return -EBADMSG;
+        return c->launch->joined ? add_to(c, before, call->variables) : 0;
 }
 
 static int is_among(int fd, const int32_t *numbers, uint32_t count) {

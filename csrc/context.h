@@ -4,6 +4,7 @@
 #include "plan.h"
 
 #include <limits.h>
+#include <signal.h>
 
 enum report_kind {
         REPORT_STARTED = 1,
@@ -123,6 +124,7 @@ static inline const char *string_of(const struct context *c, struct plan_ref ref
 
 /* first.c */
 void first_process(struct context *c) __attribute__((noreturn));
+void unblock_signals(void);
 void report_and_exit(struct context *c, int error) __attribute__((noreturn));
 
 /* cpus.c */
@@ -132,7 +134,7 @@ void restore_cpus(struct sbx_cpus *cpus);
 #define SHORT_NS 50000000
 
 /* A signal, or -1 with errno: EAGAIN after the time that a short program takes, where that is asked for. */
-long wait_for_signal(const uint64_t *set, int brief);
+long wait_for_signal(const uint64_t *set, siginfo_t *ret_info, int brief);
 
 /* channel.c */
 ssize_t send_with_fd(int socket, const void *data, size_t size, int fd);
@@ -145,7 +147,8 @@ int take_call(struct context *c);
 int enter_directory(const char *path);
 
 /* init.c */
-void run_init(struct context *c, pid_t payload) __attribute__((noreturn));
+/* from: the op that the payload's process began with */
+void run_init(struct context *c, pid_t payload, const struct plan_record *from, uint32_t index) __attribute__((noreturn));
 
 /* root.c: the assembled root and its mount points */
 int find_in_root(const struct context *c, const char *path, uint64_t flags);

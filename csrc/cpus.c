@@ -22,7 +22,7 @@ void restore_cpus(struct sbx_cpus *cpus) {
         cpus->size = 0;
 }
 
-long wait_for_signal(const uint64_t *set, int brief) {
+long wait_for_signal(const uint64_t *set, siginfo_t *ret_info, int brief) {
         struct timespec shortly = { .tv_nsec = SHORT_NS };
-        return syscall(SYS_rt_sigtimedwait, set, NULL, brief ? &shortly : NULL, sizeof *set);
+        return syscall(SYS_rt_sigtimedwait, set, ret_info, brief ? &shortly : NULL, sizeof *set);
 }

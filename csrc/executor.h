@@ -76,6 +76,7 @@ struct sbx_launch {
         struct sbx_timing *timing; /* NULL: none is taken */
         uint32_t served;           /* what runs comes as a call over `channel`, which takes the reports too (serve.h) */
         int channel;
+        uint32_t joined;           /* served, beside a payload that has made the environment and has its descriptors */
         const int *private_fds;    /* the caller's own, which the sandbox closes before anything else; -1: none */
         uint32_t private_count;
         int (*attach)(pid_t pid);  /* NULL: none. The first process waits for its end; 0 or -errno. Whoever

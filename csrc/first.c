@@ -26,7 +26,7 @@ static void reset_signals(void) {
                 syscall(SYS_rt_sigaction, sig, &standard, NULL, sizeof standard.mask);
 }
 
-static void unblock_signals(void) {
+void unblock_signals(void) {
         uint64_t none = 0;
         syscall(SYS_rt_sigprocmask, SIG_SETMASK, &none, NULL, sizeof none);
 }
@@ -106,6 +106,8 @@ int perform_start_init(struct context *c, const void *payload) {
         (void) payload;
         if (c->launch->served)
                 await_call(c);
+        const struct plan_record *from = c->record;
+        uint32_t index = c->at.op;
         int status_fd = c->status_fd; /* the payload may move its own copy */
         /* As vfork: the first process sleeps until the program runs, so sharing its memory is sound. */
         int pid = clone(payload_process, c->payload_stack + PAYLOAD_STACK_SIZE, CLONE_VM | CLONE_VFORK | SIGCHLD, c);
@@ -114,5 +116,5 @@ int perform_start_init(struct context *c, const void *payload) {
                 return -errno;
         if (c->at.error != 0 || c->record->kind != PLAN_Execute) /* it has said why, or was killed on its way */
                 _exit(125);
-        run_init(c, pid);
+        run_init(c, pid, from, index);
 }

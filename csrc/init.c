@@ -1,9 +1,10 @@
 /* PID 1 of the sandbox: reaps whatever is left to it, hands signals on, and ends when the payload does. */
 #include "context.h"
+#include "joined.h"
 #include "serve.h"
 #include "sys.h"
 
-#include <string.h>
+#include <limits.h>
 #include <sys/wait.h>
 
 static void tell(const struct context *c, uint32_t kind, int status) {
@@ -24,33 +25,56 @@ static void tell_end(const struct context *c, int status) {
         (void) n;
 }
 
-static void close_others(int keep) {
-        if (keep > 0)
-                sys_close_range(0, (unsigned) keep - 1, 0);
-        sys_close_range((unsigned) keep + 1, ~0u, 0);
+static void close_range_between(int below, int above) {
+        if (above - below > 1)
+                sys_close_range((unsigned) below + 1, above == INT_MAX ? ~0u : (unsigned) above - 1, 0);
 }
 
-static void reap(const struct context *c, pid_t payload) {
+/* What a program that starts later needs stays: the way to the supervisor, and the Landlock rules. */
+static void close_others(const struct context *c) {
+        int low = c->status_fd < c->ruleset_fd ? c->status_fd : c->ruleset_fd;
+        int high = c->status_fd < c->ruleset_fd ? c->ruleset_fd : c->status_fd;
+        close_range_between(-1, low < 0 ? high : low);
+        if (low >= 0)
+                close_range_between(low, high);
+        close_range_between(high, INT_MAX);
+}
+
+static void reap(const struct context *c, pid_t payload, struct joined *joined) {
+        struct rusage usage;
         int status;
         pid_t pid;
-        while ((pid = waitpid(-1, &status, WNOHANG | __WALL)) > 0)
+        while ((pid = wait4(-1, &status, WNOHANG | __WALL, &usage)) > 0) {
                 if (pid == payload) {
                         tell_end(c, status);
                         _exit(WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
                 }
+                joined_ended(joined, pid, status, &usage);
+        }
 }
 
-void run_init(struct context *c, pid_t payload) {
+/* A signal that somebody has sent, and not a descriptor's. */
+static int is_sent(const siginfo_t *info) {
+        return info->si_signo != SIGCHLD && (info->si_signo != SIGIO || info->si_code <= 0);
+}
+
+void run_init(struct context *c, pid_t payload, const struct plan_record *from, uint32_t index) {
         uint64_t all = ~0ull;
+        struct joined joined;
+        siginfo_t info;
         syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, NULL, sizeof all);
         tell(c, REPORT_STARTED, 0);
-        close_others(c->status_fd);
+        close_others(c);
+        joined_open(&joined, c, from, index);
+        joined_serve(&joined, c); /* what came before the first signal could */
         for (;;) {
-                reap(c, payload);
-                long sig = wait_for_signal(&all, c->cpus.size > 0);
+                reap(c, payload, &joined);
+                long sig = wait_for_signal(&all, &info, c->cpus.size > 0);
                 if (sig < 0 && errno == EAGAIN)
                         restore_cpus(&c->cpus);
-                if (sig > 0 && sig != SIGCHLD)
+                if (sig > 0 && is_sent(&info))
                         kill(payload, (int) sig);
+                else if (sig == SIGIO)
+                        joined_serve(&joined, c);
         }
 }

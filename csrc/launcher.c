@@ -1,12 +1,15 @@
 /* sbx: starts a sandbox from its compiled plan without an interpreter, and leaves everything else to Python.
  *
  *   sbx run [-p|--profile PROFILE] [--name NAME] [--timing] [--] [COMMAND...]   a plan that is still true is run at once
+ *   sbx exec [-e NAME=VALUE] [--cwd DIR] NAME [--] COMMAND...       another program in a live sandbox
  *   sbx _serve CONTROL                                            sandboxes for a program that uses the library
  *   sbx run --plan-fd N [--timing] [--] [COMMAND...]              Python has just made the plan
  *   anything else                                                 python3 -I -c 'import sandbox.cli ...' ...
  */
 #include "cache.h"
 #include "executor.h"
+#include "join.h"
+#include "options.h"
 #include "serve.h"
 #include "sys.h"
 
@@ -35,18 +38,6 @@ struct request {
 static void say(const char *text) {
         ssize_t n = write(2, text, strlen(text));
         (void) n;
-}
-
-/* Returns the value of an option that takes one, or NULL where word is not that option. */
-static const char *value_of(const char *word, const char *option, char *const **at) {
-        size_t n = strlen(option);
-        if (strncmp(word, option, n) != 0)
-                return NULL;
-        if (word[n] == '=' && n > 2)
-                return word + n + 1;
-        if (word[n] == 0 && (*at)[1] != NULL)
-                return *++*at;
-        return NULL;
 }
 
 static int number_of(const char *text) {
@@ -246,6 +237,14 @@ static void explain(const struct cached_plan *p, const struct request *request, 
         run_python(arguments, environment);
 }
 
+/* The same of a program that was to join a live sandbox; the plan is its supervisor's. */
+static void explain_join(const struct joining *j, char **environment) {
+        struct cached_plan p = { .fd = j->plan_fd };
+        struct request request = { .command = j->command };
+        if (p.fd >= 0)
+                explain(&p, &request, &j->failure, environment);
+}
+
 static void show_timing(const struct cached_plan *p, const struct sbx_timing *timing, int status, char **environment) __attribute__((noreturn));
 static void show_timing(const struct cached_plan *p, const struct sbx_timing *timing, int status, char **environment) {
         char numbers[3][24];
@@ -354,6 +353,14 @@ int main(int argc, char **argv, char **environment) {
         signal(SIGCHLD, SIG_DFL); /* an ignored one would leave nothing to wait for, here and in Python */
         if (argc < 1 || check_standard_streams() < 0)
                 return EXIT_SBX;
+        if (argc > 3 && strcmp(argv[1], "exec") == 0) {
+                struct joining joining;
+                int code = join(argv + 2, environment, &joining);
+                if (code >= 0)
+                        return code;
+                if (joining.failure.stage != 0)
+                        explain_join(&joining, environment);
+        }
         if (parse(argv, &request) < 0) {
                 if (argc == 3 && strcmp(argv[1], "_serve") == 0)
                         return serve(number_of(argv[2]));

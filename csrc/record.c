@@ -42,14 +42,14 @@ static int runtime_path(char *const *environment, char path[PATH_MAX]) {
 }
 
 /* Nobody else may put anything into it: what lies there is acted on. */
-static int open_runtime(char *const *environment) {
+int record_open_runtime(char *const *environment, int make) {
         char path[PATH_MAX];
         struct stat st;
         int r = runtime_path(environment, path);
         if (r < 0)
                 return r;
         int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        if (fd < 0 && errno == ENOENT) {
+        if (fd < 0 && errno == ENOENT && make) {
                 if (mkdir(path, 0700) < 0 && errno != EEXIST)
                         return -errno;
                 fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -64,7 +64,7 @@ static int open_runtime(char *const *environment) {
 
 /* ---- Names ---- */
 
-static int is_name(const char *text) {
+int record_is_name(const char *text) {
         size_t n = strlen(text);
         if (n == 0 || n > SBX_NAME_MAX || *text == '.' || *text == '-')
                 return 0;
@@ -83,8 +83,8 @@ int record_name(const struct sbx_launch *launch, char name[SBX_NAME_MAX + 1]) {
         const struct op_identify *identity = identity_of(launch->plan);
         const char *stem = identity == NULL ? "" : plan_string(launch->plan, identity->stem);
         if (launch->name == NULL)
-                snprintf(name, SBX_NAME_MAX + 1, "%.48s-%d", is_name(stem) ? stem : "sandbox", (int) getpid());
-        else if (!is_name(launch->name))
+                snprintf(name, SBX_NAME_MAX + 1, "%.48s-%d", record_is_name(stem) ? stem : "sandbox", (int) getpid());
+        else if (!record_is_name(launch->name))
                 return -EINVAL;
         else
                 strcpy(name, launch->name);
@@ -163,7 +163,7 @@ int record_claim(const struct sbx_launch *launch) {
         int r = record_name(launch, record->name);
         if (r < 0)
                 return r;
-        cleanup_fd int runtime = open_runtime(launch->environment);
+        cleanup_fd int runtime = record_open_runtime(launch->environment, 1);
         if (runtime < 0)
                 return runtime;
         int directory = claim(runtime, record->name);

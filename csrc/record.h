@@ -15,6 +15,12 @@
 /* That of the launch, or one made of the profile's and this process's id. -EINVAL where the launch's is none. */
 int record_name(const struct sbx_launch *launch, char name[SBX_NAME_MAX + 1]);
 
+/* The runtime directory, made where it is missing and that is asked for; -EPERM: others may write to it. */
+int record_open_runtime(char *const *environment, int make);
+
+/* Up to SBX_NAME_MAX letters, digits, '_', '.' and '-', and no option or hidden file. */
+int record_is_name(const char *text);
+
 /* Claims the name before anything is started: -EEXIST where a live sandbox has it, -EINVAL where it is none. A name
  * that is left of a dead one is taken over, unless its workload survived: -EBUSY. */
 int record_claim(const struct sbx_launch *launch);

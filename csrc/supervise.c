@@ -187,7 +187,7 @@ static int await_short(const struct sbx_launch *launch, struct sbx_child *child,
                 int r = sbx_reap(launch, child, ret_exit);
                 if (r != -EAGAIN || is_claimed(launch))
                         return r;
-                long sig = wait_for_signal(&set, recordable || child->cpus.size > 0);
+                long sig = wait_for_signal(&set, NULL, recordable || child->cpus.size > 0);
                 if (sig > 0 && sig != SIGCHLD)
                         kill(child->pid, (int) sig);
                 if (sig > 0 || errno != EAGAIN)
