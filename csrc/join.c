@@ -178,8 +178,8 @@ static int attend(int connection, int signals, struct joining *ret) {
                 if (!polled[0].revents)
                         continue;
                 ssize_t n = hear(connection, &answer, &pidfd);
-                if (n <= 0)
-                        return 128 + SIGKILL; /* the sandbox has ended */
+                if (n <= 0) /* the sandbox has ended, or can't start a program */
+                        return pidfd >= 0 ? 128 + SIGKILL : -1;
                 if (answer.kind == REPORT_FAILED) {
                         ret->failure = answer.report.failure;
                         return -1;

@@ -19,7 +19,7 @@ START = (
 )
 
 SECTIONS = {
-    "Run": ("run",),
+    "Run": ("run", "exec"),
     "Write profiles": ("init", "check", "profiles", "schema"),
     "Understand them": ("show", "plan"),
     "Look after what runs": ("ps", "inspect"),
@@ -27,6 +27,11 @@ SECTIONS = {
 }
 
 EXAMPLES = {
+    "exec": (
+        Example("sbx exec web -- ps ax", "what runs in the sandbox 'web'"),
+        Example("sbx exec web sh", "a shell in it"),
+        Example("sbx exec -e LANG=C web -- sort < list", "with a variable more, and input"),
+    ),
     "run": (
         Example("sbx run --profile app.toml", "the profile's own command"),
         Example("sbx run -p app.toml -- ls -l", "another one in the same sandbox"),

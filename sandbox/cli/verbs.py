@@ -2,6 +2,7 @@
 
 VERBS = {
     "run": "Run a command in the sandbox that a profile describes.",
+    "exec": "Run another program in a live sandbox.",
     "init": "Write a first profile for a program.",
     "check": "Say everything that is wrong with profiles.",
     "profiles": "List the profiles that come with sbx.",

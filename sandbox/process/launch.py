@@ -83,7 +83,18 @@ class Child:
         if self._supervision:
             lib.sbx_attend_end(self._supervision, self._end)
             self._supervision = None
+        if self._launch.plan_fd > 0:
+            os.close(self._launch.plan_fd)
+            self._launch.plan_fd = 0
         lib.sbx_release(self._child)
+
+
+def _plan_file(plan: bytes) -> int:
+    """Where others can read the plan as long as this process has it open."""
+    fd = os.memfd_create("sbx-plan", os.MFD_CLOEXEC)
+    with open(fd, "wb", closefd=False) as file:
+        file.write(plan)
+    return fd
 
 
 def _attend(launch: Any, child: Any) -> Any:
@@ -96,6 +107,7 @@ def _attend(launch: Any, child: Any) -> Any:
         return supervision or None
     os.kill(child.pid, signal.SIGKILL)
     os.waitpid(child.pid, 0)
+    os.close(launch.plan_fd)
     lib.sbx_release(child)
     raise LaunchFailedError(Failure(stage=STAGE_RECORD, op=0, error=-error[0], detail=0))
 
@@ -120,6 +132,7 @@ def start(
         "struct sbx_record *", {"runtime_fd": -1, "directory_fd": -1, "control_fd": -1}
     )
     launch.record = record
+    launch.plan_fd = _plan_file(plan)
     kept.append(record)
     if name is not None:
         launch.name = kept_name = ffi.new("char[]", os.fsencode(name))
@@ -136,6 +149,7 @@ def start(
     finally:
         lib.sbx_restore_signals(mask[0])
     if error < 0:
+        os.close(launch.plan_fd)
         raise LaunchFailedError(failure_of(failure))
     return Child(launch, child, kept)
 

@@ -9,9 +9,7 @@ import signal
 import termios
 import tty
 from types import FrameType
-from typing import Any, Final, Self
-
-from sandbox.process.launch import Child
+from typing import Any, Final, Protocol, Self
 
 CHUNK: Final = 65536
 FORWARDED: Final = (
@@ -23,6 +21,31 @@ FORWARDED: Final = (
 def streams_on_terminal() -> int:
     """Bits 0 to 2 for the standard streams that are a terminal."""
     return sum(1 << fd for fd in range(3) if os.isatty(fd))
+
+
+class Attended(Protocol):
+    """A program that runs in a sandbox, as the relay needs to know it."""
+
+    @property
+    def pidfd(self) -> int:
+        """Readable when it may have ended."""
+
+    @property
+    def terminal(self) -> int:
+        """The master side of its terminal, or -1."""
+
+    @property
+    def requests(self) -> int:
+        """Readable when others ask something of it, or -1."""
+
+    def serve_requests(self) -> None:
+        """Answers them."""
+
+    def send_signal(self, number: int) -> None:
+        """To the program."""
+
+    def reap(self) -> int | None:
+        """Its wait status, None while it lives."""
 
 
 class Signals:
@@ -89,7 +112,7 @@ def copy_window_size(source: int, target: int) -> None:
 class Relay:
     """Carries bytes both ways, never holding more than a chunk for either side."""
 
-    def __init__(self, child: Child, streams: int) -> None:
+    def __init__(self, child: Attended, streams: int) -> None:
         self._child = child
         self._master = child.terminal
         self._source = 0 if streams & 1 else -1
@@ -169,7 +192,7 @@ def _read(fd: int) -> tuple[bytes, bool]:
     return data, bool(data)
 
 
-def attend(child: Child, streams: int, signals: Signals) -> int:
+def attend(child: Attended, streams: int, signals: Signals) -> int:
     """Hands signals on to a sandbox until it ends, and connects terminals; the wait status.
 
     `streams` are the standard streams that the sandbox has a terminal in place of, as bits.
@@ -181,7 +204,7 @@ def attend(child: Child, streams: int, signals: Signals) -> int:
         return Relay(child, streams).run(signals)
 
 
-def _attend_signals(child: Child, signals: Signals) -> int:
+def _attend_signals(child: Attended, signals: Signals) -> int:
     poll = select.poll()
     poll.register(signals.reader, select.POLLIN)
     poll.register(child.pidfd, select.POLLIN)
