@@ -73,6 +73,7 @@ def caller(sbx: Sbx, shared_dir: str, name: str) -> Caller:
         os.chown(home, user, user)
     environment = Sbx(sbx.path, home).environment({})
     environment["PATH"] = f"{os.path.dirname(sbx.path)}:{environment['PATH']}"
+    environment["SBX_RUNTIME_DIR"] = os.path.join(home, "run")
     return Caller(user, home, environment)
 
 
@@ -201,14 +202,25 @@ def test_the_keys_that_the_comparison_names_exist() -> None:
 def test_the_examples_of_the_help_work(user: Caller) -> None:
     """All but the one that asks, and the one that fetches."""
     example = next(step for step in steps(read("README.md")) if step.file == "app.toml")
-    prepare = "mkdir -p result .git ~/.local/share/bash-completion/completions ~/.config/fish/completions; echo {} > input.txt"
+    prepare = "mkdir -p result .git ~/.local/share/bash-completion/completions ~/.config/fish/completions; echo {} > input.txt; echo x > list"
+    live = (
+        "sbx run -p minimal --name web -- sleep 20 < /dev/null > /dev/null 2>&1 & "
+        "until [ -e $SBX_RUNTIME_DIR/web/record ]; do sleep 0.02; done"
+    )
     lines = [line for examples in EXAMPLES.values() for line, _ in examples]
     asking = {"sbx init"}
     offline = [line.replace("https://example.org/", "file:///dev/null") for line in lines]
     # zsh's line is tried in zsh (test_completion.py).
     typed = [line for line in offline if line not in asking and not line.startswith("eval")]
     assert len(typed) > 15
-    user.check([example, Step("", prepare, None), *(Step("", line, None) for line in typed)])
+    user.check(
+        [
+            example,
+            Step("", prepare, None),
+            Step("", live, None),
+            *(Step("", line, None) for line in typed),
+        ]
+    )
 
 
 def comments(name: str) -> Iterator[list[str]]:
