@@ -10,6 +10,8 @@
 #include <sys/un.h>
 
 #define NS_PER_MS 1000000ll
+#define STOP_MS 10000ull
+#define LONGEST_MS (100ull * 365 * 86400 * 1000)
 
 static struct connection *connection_of(struct supervision *s, int fd) {
         for (uint32_t i = 0; i < CONTROL_CONNECTIONS; i++)
@@ -38,9 +40,10 @@ static void kill_all(void *owner) {
 }
 
 static void stop(struct supervision *s, const struct control_request *request) {
-        int64_t wait_ns = request->value > 86400000 ? LOOP_NEVER : loop_now() + (int64_t) request->value * NS_PER_MS;
-        if (request->signal > 0 && request->signal <= 64)
-                kill(s->child->pid, (int) request->signal);
+        uint64_t wait_ms = request->value == CONTROL_DEFAULT ? STOP_MS : request->value;
+        int64_t wait_ns = wait_ms > LONGEST_MS ? LOOP_NEVER : loop_now() + (int64_t) wait_ms * NS_PER_MS;
+        if (request->signal <= 64)
+                kill(s->child->pid, request->signal == 0 ? SIGTERM : (int) request->signal);
         loop_at(&s->loop, wait_ns, kill_all, s);
 }
 

@@ -41,9 +41,9 @@ int sbx_attend_turn(struct supervision *s) {
 }
 
 void sbx_attend_end(struct supervision *s, const struct sbx_exit *end) {
+        record_remove(s->launch->record); /* first: its name is free once those who wait are told */
         control_close(s, end);
         loop_close(&s->loop);
-        record_remove(s->launch->record);
         free(s);
 }
 

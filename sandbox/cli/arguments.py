@@ -119,6 +119,61 @@ class LiveName(click.ParamType[str]):
         return [CompletionItem(live.name) for live in names if live.name not in given]
 
 
+class SignalName(click.ParamType[int]):
+    """A signal by its name, with or without SIG, or by its number."""
+
+    name = "signal"
+
+    def convert(
+        self, value: str | int, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        import signal
+
+        if isinstance(value, int):
+            return value
+        number = int(value) if value.isdecimal() else 0
+        word = value.upper().removeprefix("SIG")
+        named = signal.Signals.__members__.get(f"SIG{word}")
+        if named is not None:
+            return named.value
+        if number not in signal.valid_signals():
+            from sandbox.cli.advice import did_you_mean
+
+            hint = did_you_mean(word, _signals())
+            self.fail(f"there is no signal '{value}'{f'; {hint}' if hint else ''}", param, ctx)
+        return number
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        start = incomplete.upper().removeprefix("SIG")
+        return [CompletionItem(name) for name in _signals() if name.startswith(start)]
+
+
+class Duration(click.ParamType[int]):
+    """A time such as 5 (seconds), 500ms or infinity, in microseconds."""
+
+    name = "time"
+
+    def convert(
+        self, value: str | int, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        from sandbox import units
+
+        if isinstance(value, int):
+            return value
+        try:
+            return units.timeout(int(value) if value.isdecimal() else value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+def _signals() -> list[str]:
+    import signal
+
+    return [name.removeprefix("SIG") for name in signal.Signals.__members__]
+
+
 def known_keys() -> tuple[str, ...]:
     """Every table of a profile and every key in one, in the order of the model."""
     from sandbox.profile.model import Profile
@@ -138,3 +193,5 @@ ASSIGNMENT = Assignment()
 VARIABLE = Variable()
 WORD = CommandWord()
 LIVE = LiveName()
+SIGNAL = SignalName()
+DURATION = Duration()

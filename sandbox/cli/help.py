@@ -22,7 +22,7 @@ SECTIONS = {
     "Run": ("run", "exec"),
     "Write profiles": ("init", "check", "profiles", "schema"),
     "Understand them": ("show", "plan"),
-    "Look after what runs": ("ps", "inspect"),
+    "Look after what runs": ("ps", "inspect", "stop", "kill", "wait", "pause", "resume"),
     "Set up": ("doctor", "systemd", "completion"),
 }
 
@@ -72,6 +72,21 @@ EXAMPLES = {
         Example("sbx inspect web", "ids, namespaces, cgroups, and what is enforced"),
         Example("sbx inspect --json web", "for a machine"),
     ),
+    "stop": (
+        Example("sbx stop web", "as the profile says, by default SIGTERM and 10 seconds"),
+        Example("sbx stop --timeout 1min web db", "two at once, with patience"),
+        Example("sbx stop --all", "all of yours"),
+    ),
+    "kill": (
+        Example("sbx kill web", "at once, with all that is in it"),
+        Example("sbx kill --signal HUP web", "another signal to its command"),
+    ),
+    "wait": (
+        Example("sbx wait job", "ends with the status of the sandbox's command"),
+        Example("sbx wait --timeout 5min --json job", "how it ended, for a machine"),
+    ),
+    "pause": (Example("sbx pause web", "it gets no processor time any more"),),
+    "resume": (Example("sbx resume web", "it goes on"),),
     "doctor": (
         Example("sbx doctor", "a table, and the commands that mend what fails"),
         Example("sbx doctor --json", "for a machine"),

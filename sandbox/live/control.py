@@ -9,14 +9,16 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from sandbox.errors import SandboxError
-from sandbox.live.records import CONTROL, Live
+from sandbox.live.records import CONTROL, Live, is_alive, opened
 
 if TYPE_CHECKING:
     from sandbox.process.launch import Failure
 
 VERSION: Final = 1
 WAIT, STOP = 2, 3
-NEVER: Final = 2**64 - 1
+DEFAULT: Final = 2**64 - 1
+"""In place of a stop's milliseconds: as the profile says."""
+NEVER: Final = 2**63
 """Milliseconds of a stop that kills nothing."""
 _REQUEST: Final = struct.Struct("=IIIIQ")
 _END: Final = struct.Struct("=Ii4i")
@@ -74,6 +76,12 @@ def end_of(live: Live, asking: socket.socket) -> End:
 
 def lost(live: Live) -> LostError:
     """The supervisor was killed, or has closed the connection for want of room."""
+    with opened(live.directory) as directory:
+        if directory >= 0 and is_alive(directory):
+            return LostError(
+                f"the supervisor of '{live.name}' takes no more requests",
+                hint="too many wait for its end already; try again later",
+            )
     return LostError(
         f"the supervisor of '{live.name}' has gone without saying how the sandbox ended",
         hint="somebody has killed it; 'sbx gc' removes what it left",

@@ -11,7 +11,7 @@ import os
 import re
 import stat
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from sandbox.errors import SandboxError
@@ -112,6 +112,31 @@ def find(place: str, name: str) -> Live:
     return found
 
 
+def chosen(
+    place: str, words: Sequence[str], *, everything: bool = False
+) -> tuple[list[Live], list[SandboxError]]:
+    """The live sandboxes that a command line names, each once, and an error for each that isn't one.
+
+    Raises SandboxError where it names neither some nor everything, or both.
+    """
+    if everything and words:
+        raise SandboxError("--all and names don't go together")
+    if everything:
+        return all_live(place), []
+    if not words:
+        raise SandboxError(
+            "no sandbox is named", hint="'sbx ps' lists those that live; --all means all"
+        )
+    found: list[Live] = []
+    errors: list[SandboxError] = []
+    for word in dict.fromkeys(words):
+        try:
+            found.append(find(place, word))
+        except SandboxError as error:
+            errors.append(error)
+    return found, errors
+
+
 def unknown(place: str, name: str) -> SandboxError:
     """The error for a name that no live sandbox has."""
     from difflib import get_close_matches
@@ -129,7 +154,7 @@ def unknown(place: str, name: str) -> SandboxError:
 
 def read(place: str, name: str) -> Live | None:
     """The sandbox of this name, or None where none lives or its record can't be read."""
-    with opened(place, name) as directory:
+    with opened(os.path.join(place, name)) as directory:
         if directory < 0:
             return None
         fields = _fields(directory)
@@ -158,10 +183,10 @@ def read(place: str, name: str) -> Live | None:
 
 
 @contextlib.contextmanager
-def opened(place: str, name: str) -> Iterator[int]:
+def opened(path: str) -> Iterator[int]:
     """A descriptor of a sandbox's directory; -1 where there is none."""
     try:
-        fd = os.open(os.path.join(place, name), _DIRECTORY)
+        fd = os.open(path, _DIRECTORY)
     except OSError:
         fd = -1
     try:
@@ -182,10 +207,18 @@ def is_alive(directory: int) -> bool:
 
 def state_of(directory: int) -> str:
     """What a sandbox with this directory does."""
-    if _has(directory, PAUSED):
+    if _has(directory, PAUSED) and _is_frozen(small_file(directory, PAUSED)):
         return "paused"
-    service = _read(directory, SERVICE_STATE)
-    return dict(_pairs(service)).get("state", "running") if service else "running"
+    return small_file(directory, SERVICE_STATE).get("state", "running")
+
+
+def _is_frozen(mark: Mapping[str, str]) -> bool:
+    """Somebody else may have let it go on."""
+    try:
+        with open(os.path.join(mark["path"], mark["file"]), encoding="ascii") as file:
+            return file.read().strip() != mark["thawed"]
+    except (KeyError, OSError, UnicodeDecodeError):
+        return False
 
 
 def fields_of(directory: int) -> dict[str, tuple[str, ...]]:
@@ -193,10 +226,15 @@ def fields_of(directory: int) -> dict[str, tuple[str, ...]]:
     return {key: tuple(values) for key, values in (_fields(directory) or {}).items()}
 
 
+def small_file(directory: int, name: str) -> dict[str, str]:
+    """The fields of a file beside the record; none where it isn't there."""
+    return dict(_pairs(_read(directory, name) or b""))
+
+
 def service_fields(live: Live) -> dict[str, str]:
     """What a service says of itself."""
-    with opened(*os.path.split(live.directory)) as directory:
-        return dict(_pairs(_read(directory, SERVICE_STATE) or b"")) if directory >= 0 else {}
+    with opened(live.directory) as directory:
+        return small_file(directory, SERVICE_STATE) if directory >= 0 else {}
 
 
 def others(uid_of_caller: int) -> list[str]:
