@@ -34,6 +34,7 @@ struct sbx_launch {
     ...;
 };
 struct sbx_child { pid_t pid; int terminal_fd; ...; };
+int sbx_was_ended(const struct sbx_child *child);
 struct sbx_usage {
     uint64_t begun_ns, wall_ns;
     uint64_t user_us, system_us;
@@ -62,6 +63,7 @@ struct supervision *sbx_attend(const struct sbx_launch *launch, struct sbx_child
                                int *ret_error);
 int sbx_attend_fd(const struct supervision *s);
 int sbx_attend_turn(struct supervision *s);
+void sbx_attend_signal(struct supervision *s, int number);
 void sbx_attend_end(struct supervision *s, const struct sbx_exit *end);
 int sbx_block_signals(uint64_t *ret_old);
 int sbx_restore_signals(uint64_t old);

@@ -13,6 +13,7 @@ enum report_kind {
         REPORT_READY = 4,    /* of a served launch: everything is built, and the call isn't there yet */
         REPORT_LAUNCHED = 5, /* by the server: the first process's id, and its pidfd */
         REPORT_REAPED = 6,   /* by the server, as struct serve_end */
+        REPORT_PAYLOAD = 8,  /* by a service's main process, for the sake of its credentials */
         REPORT_CALLER = 7,   /* by the supervisor to the init: with a connection that asks for another program */
 };
 
@@ -77,6 +78,7 @@ struct context {
         uint8_t *memory; /* one block for all that the launch needs */
         size_t memory_size, memory_used;
         struct sbx_cpus cpus; /* the caller's */
+        struct service *service; /* NULL: the plan runs none, or nobody attends to it */
 
         const struct plan_record *record; /* the op at hand */
         struct sbx_failure at;            /* its stage, index and detail */
@@ -92,10 +94,11 @@ void *take_memory(struct context *c, size_t count, size_t size);
 
 /* In the supervisor, before the clone */
 op_function prepare_create_namespaces, prepare_map_ids, prepare_overlay, prepare_environment, prepare_execute,
-        prepare_start_init, prepare_keep_descriptor, prepare_create_cgroup, prepare_set_cgroup;
+        prepare_start_init, prepare_keep_descriptor, prepare_create_cgroup, prepare_set_cgroup, prepare_run_service,
+        prepare_open_notify;
 
 /* Sources of mounts, all before the first mount: in the supervisor where the plan says so, else in the sandbox */
-op_function open_bind_mount, open_bind_device, open_mount_dev, open_make_device, open_root_tree, open_overlay;
+op_function open_bind_mount, open_bind_device, open_mount_dev, open_make_device, open_root_tree, open_overlay, open_open_notify;
 
 /* In the sandbox's first process, and behind StartInit in the payload: async-signal-safe calls only */
 op_function perform_map_ids, perform_set_ids, perform_set_groups, perform_set_death_signal, perform_mount_root,
@@ -107,7 +110,7 @@ op_function perform_map_ids, perform_set_ids, perform_set_groups, perform_set_de
         perform_limit_capabilities, perform_set_capabilities, perform_set_securebits, perform_set_no_new_privileges, perform_new_keyring, perform_protect_process,
         perform_create_landlock_ruleset, perform_allow_path, perform_allow_port, perform_start_init,
         perform_restrict_self, perform_check_descriptors, perform_seal_descriptors, perform_keep_descriptor,
-        perform_install_filter, perform_execute;
+        perform_install_filter, perform_execute, perform_open_notify, perform_announce_payload;
 
 /* operations.c */
 int for_each_op(struct context *c, int opening);
@@ -135,6 +138,13 @@ void restore_cpus(struct sbx_cpus *cpus);
 
 /* A signal, or -1 with errno: EAGAIN after the time that a short program takes, where that is asked for. */
 long wait_for_signal(const uint64_t *set, siginfo_t *ret_info, int brief);
+
+/* supervise.c */
+int child_report(struct sbx_child *child, struct report *ret_report);
+
+/* service.c: the variables that the payload gets of it; how many */
+uint32_t service_variables(const struct context *c, char **environment);
+#define SERVICE_VARIABLES 6u
 
 /* channel.c */
 ssize_t send_with_fd(int socket, const void *data, size_t size, int fd);

@@ -1,6 +1,7 @@
 /* Takes requests from the control socket. */
 #include "control.h"
 #include "context.h"
+#include "service.h"
 #include "sys.h"
 
 #include <stdio.h>
@@ -40,6 +41,11 @@ static void kill_all(void *owner) {
 }
 
 static void stop(struct supervision *s, const struct control_request *request) {
+        if (s->child->service != NULL) {
+                uint64_t us = request->value == CONTROL_DEFAULT ? WITHOUT_BOUND : request->value > LONGEST_MS ? WITHOUT_BOUND - 1 : request->value * 1000;
+                service_stop(s->child->service, request->signal > 64 ? 0 : (int) request->signal, us, SBX_STOPPED);
+                return;
+        }
         uint64_t wait_ms = request->value == CONTROL_DEFAULT ? STOP_MS : request->value;
         int64_t wait_ns = wait_ms > LONGEST_MS ? LOOP_NEVER : loop_now() + (int64_t) wait_ms * NS_PER_MS;
         if (request->signal <= 64)

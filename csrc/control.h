@@ -12,7 +12,7 @@ enum control_verb {
         CONTROL_EXEC = 1, /* another program in the sandbox; the rest of the talk is with its init */
         CONTROL_WAIT = 2, /* answered by struct control_end when it has ended */
         CONTROL_STOP = 3, /* `signal` to the payload, and the end of everything `value` milliseconds later; then as WAIT.
-                           * 0 and CONTROL_DEFAULT: SIGTERM and 10 seconds */
+                           * 0 and CONTROL_DEFAULT: SIGTERM and 10 seconds, or what a service's profile says */
 };
 #define CONTROL_DEFAULT UINT64_MAX
 

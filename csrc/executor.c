@@ -46,6 +46,9 @@ static int make_channels(struct context *c) {
                 c->status_reader = ends[0];
                 c->status_fd = ends[1];
         }
+        int yes = 1;
+        if (c->service != NULL && setsockopt(c->status_reader, SOL_SOCKET, SO_PASSCRED, &yes, sizeof yes) < 0)
+                return -errno;
         if (c->launch->attach == NULL && (c->maps == NULL || c->maps->by == MAP_BY_SELF))
                 return 0;
         if (pipe2(ends, O_CLOEXEC) < 0)
@@ -238,6 +241,7 @@ int sbx_start(const struct sbx_launch *launch, struct sbx_child *ret_child, stru
                 .cpus = c.cpus,
                 .cgroups = c.cgroups,
                 .usage.begun_ns = begun,
+                .service = c.service,
         };
         release(&c);
         if (error < 0 && launch->record != NULL)

@@ -144,6 +144,8 @@ enum sbx_cause {
 /* Its pid can't become another process's before it is reaped. */
 struct sbx_child {
         pid_t pid;
+        pid_t payload; /* of a service, once it has told; else 0 */
+        pid_t told_by; /* the last report, of a service */
         int status_fd;   /* the sandbox's reports */
         int terminal_fd; /* master side, or -1 */
         uint32_t has_init;
@@ -153,6 +155,7 @@ struct sbx_child {
         struct sbx_cpus cpus; /* the caller's, which waits on the processor of the launch */
         struct sbx_cgroups cgroups;
         struct sbx_usage usage;
+        struct service *service; /* NULL: it runs none */
         uint32_t ended_for; /* enum sbx_cause, where the supervisor ends it by itself; else 0 */
 };
 
@@ -190,10 +193,17 @@ struct supervision;
 struct supervision *sbx_attend(const struct sbx_launch *launch, struct sbx_child *child, int *ret_error);
 int sbx_attend_fd(const struct supervision *s);
 int sbx_attend_turn(struct supervision *s);
+/* What somebody has sent to the supervisor: a request to the service, else the payload's. */
+void sbx_attend_signal(struct supervision *s, int number);
 void sbx_attend_end(struct supervision *s, const struct sbx_exit *end);
 
 /* Blocks what is forwarded and SIGCHLD; *ret_old is the mask before. */
 int sbx_block_signals(uint64_t *ret_old);
 int sbx_restore_signals(uint64_t old);
+
+/* Whether the supervisor has ended it without having been asked to. */
+static inline int sbx_was_ended(const struct sbx_child *child) {
+        return child->ended_for == SBX_TIMEOUT || child->ended_for == SBX_WATCHDOG;
+}
 
 void sbx_release(struct sbx_child *child);

@@ -22,6 +22,7 @@
 #include <termios.h>
 
 #define EXIT_SBX 125
+#define EXIT_ENDED 124 /* sbx has ended it, whatever it made of that: as timeout(1) says it */
 
 #define MAX_SETS 32 /* here and in sandbox/plan/cache.py */
 
@@ -331,6 +332,8 @@ static int run(const struct cached_plan *p, const struct request *request, char 
                 r = sbx_supervise(&launch, &child, &end);
                 if (r >= 0)
                         failure = end.failure;
+                if (r >= 0 && failure.stage == 0 && sbx_was_ended(&child))
+                        return EXIT_ENDED;
                 if (r >= 0 && failure.stage == 0 && !request->timing) {
                         hint(end.status, environment);
                         return exit_code(end.status); /* what is held goes with the process */

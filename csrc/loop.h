@@ -4,7 +4,7 @@
 #include <stdint.h>
 
 #define LOOP_SOURCES 96u
-#define LOOP_TIMERS 8u
+#define LOOP_TIMERS 24u
 #define LOOP_NEVER INT64_MAX
 
 typedef void loop_ready(void *owner, int fd, uint32_t events);

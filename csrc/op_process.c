@@ -176,8 +176,8 @@ int prepare_environment(struct context *c, const void *payload) {
         const struct op_set_environment *op = payload;
         const struct plan_ref *set = plan_list(c->plan, op->set);
         char *const *callers = c->launch->environment;
-        size_t room = op->set.len + 1;
-        uint32_t n = 0;
+        size_t room = op->set.len + 1 + (c->service != NULL ? SERVICE_VARIABLES : 0);
+        uint32_t n, ours, given;
         if (c->launch->served)
                 return 0;
         for (char *const *e = callers; e && *e; e++)
@@ -185,10 +185,13 @@ int prepare_environment(struct context *c, const void *payload) {
         c->environment = take_memory(c, room, sizeof *c->environment);
         if (c->environment == NULL)
                 return -ENOMEM;
-        for (; n < op->set.len; n++)
-                c->environment[n] = (char *) (uintptr_t) string_of(c, set[n]);
+        n = ours = c->service != NULL ? service_variables(c, c->environment) : 0;
+        for (uint32_t i = 0; i < op->set.len; i++)
+                if (ours == 0 || !name_is_set(c->environment, ours, string_of(c, set[i])))
+                        c->environment[n++] = (char *) (uintptr_t) string_of(c, set[i]);
+        given = n;
         for (char *const *e = callers; op->pass.len > 0 && e && *e; e++)
-                if (name_is_passed(c, op, *e) && !name_is_set(c->environment, op->set.len, *e))
+                if (name_is_passed(c, op, *e) && !name_is_set(c->environment, given, *e))
                         c->environment[n++] = *e;
         return 0;
 }

@@ -9,6 +9,9 @@ static const struct {
 } operations[PLAN_KIND_COUNT] = {
         [PLAN_CreateCgroup] = { .prepare = prepare_create_cgroup },
         [PLAN_SetCgroup] = { .prepare = prepare_set_cgroup },
+        [PLAN_RunService] = { .prepare = prepare_run_service },
+        [PLAN_OpenNotify] = { .prepare = prepare_open_notify, .open = open_open_notify, .perform = perform_open_notify },
+        [PLAN_AnnouncePayload] = { .perform = perform_announce_payload },
         [PLAN_CreateNamespaces] = { .prepare = prepare_create_namespaces },
         [PLAN_MapIds] = { .prepare = prepare_map_ids, .perform = perform_map_ids },
         [PLAN_SetIds] = { .perform = perform_set_ids },

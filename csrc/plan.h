@@ -109,13 +109,16 @@ struct plan_record {
         OP(50, MakeDevice, "suu")                                                                                      \
         OP(51, CreateCgroup, "u")                                                                                      \
         OP(52, SetCgroup, "ssss")                                                                                      \
-        OP(56, Identify, "ss") /* for the record: a stem of the sandbox's name, the profile's path */
+        OP(56, Identify, "ss") /* for the record: a stem of the sandbox's name, the profile's path */                  \
+        OP(60, RunService, "uuuuuuu")                                                                                  \
+        OP(61, OpenNotify, "su")                                                                                       \
+        OP(62, AnnouncePayload, "")
 
 enum plan_kind {
 #define OP(number, name, layout) PLAN_##name = number,
         PLAN_OPS(OP)
 #undef OP
-                PLAN_KIND_COUNT = 57
+                PLAN_KIND_COUNT = 63
 };
 
 /* MapIds: who writes the maps. What stands before it in a plan runs meanwhile, with ids that aren't mapped yet. */
@@ -172,6 +175,11 @@ struct op_allow_port { uint64_t port, access; };
 struct op_install_filter { struct plan_ref program; uint64_t flags; };
 struct op_execute { struct plan_ref argv; };
 struct op_identify { struct plan_ref stem, profile; };
+/* Times in microseconds, UINT64_MAX: without bound; 0 for no watchdog and no reload_signal. */
+enum { SERVICE_EXEC = 0, SERVICE_NOTIFY = 1 };
+struct op_run_service { uint64_t type, start_timeout_us, watchdog_us, stop_signal, stop_timeout_us, reload_signal, runtime_max_us; };
+/* from_all: not the main process alone may speak */
+struct op_open_notify { struct plan_ref path; uint64_t from_all; };
 
 /* version 2: one cgroup in the one hierarchy that each SetCgroup names.  1: one in every hierarchy that a SetCgroup
  * names.  Where it lies is decided at launch; it stands before all SetCgroup, and these in the order of writing. */

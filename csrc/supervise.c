@@ -2,6 +2,7 @@
 #include "cgroup.h"
 #include "ending.h"
 #include "record.h"
+#include "service.h"
 #include "supervision.h"
 #include "sys.h"
 
@@ -33,6 +34,8 @@ void sbx_release(struct sbx_child *child) {
         close_fd(&child->status_fd);
         close_fd(&child->terminal_fd);
         restore_cpus(&child->cpus);
+        service_free(child->service);
+        child->service = NULL;
         if (child->memory != NULL)
                 munmap(child->memory, child->memory_size);
         child->memory = NULL;
@@ -54,11 +57,24 @@ static int wait_for_end(struct sbx_child *child, int *ret_status, int flags) {
         return 0;
 }
 
+static void take_control(struct sbx_child *child, struct msghdr *message) {
+        for (struct cmsghdr *head = CMSG_FIRSTHDR(message); head != NULL; head = CMSG_NXTHDR(message, head)) {
+                struct ucred from;
+                if (head->cmsg_type == SCM_RIGHTS) {
+                        close_fd(&child->terminal_fd);
+                        memcpy(&child->terminal_fd, CMSG_DATA(head), sizeof(int));
+                } else if (head->cmsg_type == SCM_CREDENTIALS) {
+                        memcpy(&from, CMSG_DATA(head), sizeof from);
+                        child->told_by = from.pid;
+                }
+        }
+}
+
 /* One report; the terminal's descriptor comes with a byte of its own. 0 at the end, or -errno. */
-static int receive(struct sbx_child *child, struct report *ret_report) {
+int child_report(struct sbx_child *child, struct report *ret_report) {
         union {
                 struct cmsghdr head;
-                char bytes[CMSG_SPACE(sizeof(int))];
+                char bytes[CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(struct ucred))];
         } control;
         for (;;) {
                 struct iovec data = { ret_report, sizeof *ret_report };
@@ -70,15 +86,15 @@ static int receive(struct sbx_child *child, struct report *ret_report) {
                         continue;
                 if (n < 0)
                         return -errno;
-                if (n == sizeof *ret_report)
+                if (n > 0)
+                        take_control(child, &message);
+                if (n == sizeof *ret_report) {
+                        if (ret_report->kind == REPORT_PAYLOAD && child->payload == 0)
+                                child->payload = child->told_by;
                         return 1;
+                }
                 if (n != 1)
                         return 0;
-                struct cmsghdr *head = CMSG_FIRSTHDR(&message);
-                if (head != NULL && head->cmsg_type == SCM_RIGHTS) {
-                        close_fd(&child->terminal_fd);
-                        memcpy(&child->terminal_fd, CMSG_DATA(head), sizeof(int));
-                }
         }
 }
 
@@ -88,7 +104,7 @@ static const struct sbx_failure ended_early = { .stage = STAGE_SANDBOX, .error =
 void sbx_collect(struct sbx_child *child, int status, struct sbx_exit *ret_exit) {
         struct report report;
         struct sbx_exit end = { .status = status };
-        while (receive(child, &report) > 0)
+        while (child_report(child, &report) > 0)
                 if (report.kind == REPORT_STARTED)
                         child->started = 1;
                 else if (report.kind == REPORT_ENDED)
@@ -109,7 +125,7 @@ static void mark_moment(const struct sbx_launch *launch, uint32_t moment) {
 static int await_exec(const struct sbx_launch *launch, struct sbx_child *child, struct sbx_failure *ret_failure) {
         struct report report;
         int r, status;
-        while ((r = receive(child, &report)) > 0) {
+        while ((r = child_report(child, &report)) > 0) {
                 if (report.kind == REPORT_STARTED) {
                         child->started = 1;
                         return 0;
@@ -155,7 +171,7 @@ static void hand_on(void *owner, int fd, uint32_t events) {
         struct signalfd_siginfo info;
         (void) events;
         if (read(fd, &info, sizeof info) == sizeof info && info.ssi_signo != SIGCHLD)
-                kill(s->child->pid, (int) info.ssi_signo);
+                sbx_attend_signal(s, (int) info.ssi_signo);
 }
 
 static void leave_the_cpu(void *owner) {
@@ -183,6 +199,8 @@ static int is_claimed(const struct sbx_launch *launch) {
 static int await_short(const struct sbx_launch *launch, struct sbx_child *child, struct sbx_exit *ret_exit) {
         uint64_t set = ~left_alone;
         int recordable = launch->record != NULL;
+        if (child->service != NULL) /* what it says has to be heard, however short it lives */
+                return -EAGAIN;
         for (;;) {
                 int r = sbx_reap(launch, child, ret_exit);
                 if (r != -EAGAIN || is_claimed(launch))

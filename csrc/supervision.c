@@ -3,6 +3,7 @@
 #include "supervision.h"
 #include "control.h"
 #include "record.h"
+#include "service.h"
 #include "sys.h"
 
 #include <stdlib.h>
@@ -20,6 +21,8 @@ struct supervision *sbx_attend(const struct sbx_launch *launch, struct sbx_child
                         r = record_claim(launch);
                 if (r >= 0)
                         r = control_open(s);
+                if (r >= 0 && child->service != NULL)
+                        r = service_attend(child->service, s);
                 if (r >= 0) /* last: who reads it may ask at once */
                         r = record_write(launch, child);
                 if (r >= 0)
@@ -40,7 +43,16 @@ int sbx_attend_turn(struct supervision *s) {
         return loop_turn(&s->loop, 0);
 }
 
+void sbx_attend_signal(struct supervision *s, int number) {
+        if (s->child->service != NULL)
+                service_signal(s->child->service, number);
+        else
+                kill(s->child->pid, number);
+}
+
 void sbx_attend_end(struct supervision *s, const struct sbx_exit *end) {
+        if (s->child->service != NULL)
+                service_end(s->child->service);
         record_remove(s->launch->record); /* first: its name is free once those who wait are told */
         control_close(s, end);
         loop_close(&s->loop);

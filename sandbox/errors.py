@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+EXIT_ENDED = 124
 EXIT_SANDBOX = 125
 EXIT_NOT_EXECUTABLE = 126
 EXIT_NOT_FOUND = 127

@@ -17,7 +17,7 @@ from sandbox.cli import output
 from sandbox.cli.arguments import ASSIGNMENT, PROFILE, WORD
 from sandbox.cli.help import Verb
 from sandbox.cli.hint import give_hint
-from sandbox.errors import EXIT_SIGNAL_BASE, SandboxError
+from sandbox.errors import EXIT_ENDED, EXIT_SIGNAL_BASE, SandboxError
 from sandbox.plan.record import Plan, PlanFlag
 from sandbox.process.failure import located_error
 from sandbox.profile.resolved import Overrides, ResolvedProfile
@@ -61,8 +61,8 @@ def command(
 ) -> int:
     """Run COMMAND, or the profile's own, in the sandbox that the profile describes.
 
-    The exit status is the command's; 128 and the signal's number if one ended it; 125 if sbx
-    itself failed, 126 if the command can't be executed, 127 if there is none.
+    The exit status is the command's; 128 and the signal's number if one ended it; 124 if a time of
+    [service] was up; 125 if sbx itself failed, 126 if the command can't be executed, 127 if there is none.
     """
     from sandbox.host import probe
     from sandbox.plan import codec
@@ -178,6 +178,8 @@ def _run_with_terminal(
             child = start(data, argv=words, environ=environ, terminal=streams, name=name)
             try:
                 status = attend(child, streams, signals)
+                if child.was_ended:
+                    return EXIT_ENDED
             finally:
                 child.close()
     except LaunchFailedError as failed:

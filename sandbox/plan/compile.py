@@ -19,6 +19,7 @@ from sandbox.plan.inputs import Inputs
 from sandbox.plan.kernel import NAMESPACES, SIGKILL
 from sandbox.plan.ops import (
     CALLERS_UMASK,
+    AnnouncePayload,
     BringUpLoopback,
     ChangeDirectory,
     CheckDescriptors,
@@ -110,6 +111,8 @@ def _steps(inputs: Inputs) -> Iterator[Step]:
     rules = landlock.steps(inputs, statements)
 
     yield _identity_of_record(inputs)
+    run = service.steps(inputs)
+    yield from run
     yield from _namespaces(inputs, identity)
     yield from dies
     # What needs no mapped ids comes first: the supervisor writes the maps meanwhile.
@@ -143,6 +146,8 @@ def _steps(inputs: Inputs) -> Iterator[Step]:
         yield Step(StartInit(), ("process", "init"))
         if not profile.namespaces.pid:
             yield from dies
+    if run:
+        yield Step(AnnouncePayload(), ("service",))
     yield from _payload(inputs)
     if rules:
         yield Step(RestrictSelf(flags=0), ("landlock", "enabled"))

@@ -24,6 +24,7 @@ from sandbox.plan.ops import (
     MountRoot,
     MountRootTree,
     MountTmpfs,
+    OpenNotify,
     RestrictRoot,
     SetMountAttributes,
     WriteFile,
@@ -197,6 +198,9 @@ class _Assembly:
                 yield from self._dev(path)
             case Kind.NODE:
                 yield self._device(node)
+            case Kind.NOTIFY:
+                from_all = int(self.profile.service.notify_access == "all")
+                yield OpenNotify(path=path, from_all=from_all)
             case Kind.PTS:
                 yield MountDevpts(target=path)
             case _:  # SHOWN needs nothing, PROC comes at the end

@@ -66,6 +66,7 @@ from sandbox.plan.process_ops import (
     StartInit,
 )
 from sandbox.plan.record import Op
+from sandbox.plan.service_ops import AnnouncePayload, OpenNotify, RunService
 from sandbox.plan.supervisor_ops import Identify
 
 __all__ = [
@@ -74,6 +75,7 @@ __all__ = [
     "OPS",
     "AllowPath",
     "AllowPort",
+    "AnnouncePayload",
     "AttachProc",
     "Bind",
     "BindDevice",
@@ -107,10 +109,12 @@ __all__ = [
     "NewKeyring",
     "NewSession",
     "NullStdin",
+    "OpenNotify",
     "OpenTerminal",
     "ProtectProcess",
     "RestrictRoot",
     "RestrictSelf",
+    "RunService",
     "SealDescriptors",
     "SetCapabilities",
     "SetCgroup",

@@ -1,16 +1,22 @@
 """What a profile says of its service, and what of it this version can't enforce yet."""
 
+import signal
 from typing import Any, Final
 
 import msgspec
 
+from sandbox import units
 from sandbox.plan.inputs import Inputs
+from sandbox.plan.record import Step
+from sandbox.plan.service_ops import RunService
 from sandbox.profile.model import Service
 from sandbox.profile.resolved import KeyPath
 
+NOTIFY_PATH: Final = "/dev/sbx-notify"
+"""Where the payload finds its NOTIFY_SOCKET: in /dev, which is the sandbox's own whatever else it
+shows of the host."""
+
 UNENFORCED: Final[dict[KeyPath, str]] = {
-    ("service", "type"): "hear when a service says that it is ready",
-    ("service", "watchdog"): "watch over a service's WATCHDOG=1",
     ("service", "survive"): "let a payload outlive its supervisor",
     ("service", "log"): "keep a service's log",
     ("service", "log_size"): "keep a service's log",
@@ -21,10 +27,11 @@ UNENFORCED: Final[dict[KeyPath, str]] = {
 }
 """Keys that have a meaning in a profile, but that no launch brings about.
 
-Whatever is enforced is taken out of here. `restart`, `restart_delay`, `slice`, `start_timeout`,
-`stop_signal`, `stop_timeout` and `reload_signal` are for whoever starts and stops sbx: a unit of
-systemd, `sbx stop`.
+Whatever is enforced is taken out of here.
 """
+
+FOR_THE_UNIT: Final = frozenset({"restart", "restart_delay", "slice"})
+"""Keys of [service] that only the unit of `sbx systemd` heeds."""
 
 
 def require(inputs: Inputs) -> None:
@@ -41,3 +48,37 @@ def require(inputs: Inputs) -> None:
                 f"this version of sbx can't {what}",
                 "take it out; sbx doesn't ignore what it cannot enforce",
             )
+
+
+def is_service(inputs: Inputs) -> bool:
+    """Whether the profile states anything of a service that its supervisor has to bring about.
+
+    A default that is written down counts as well.
+    """
+    service = inputs.profile.service
+    return any(
+        getattr(service, name) != getattr(_DEFAULT, name)
+        or inputs.resolved.locate(("service", name)) is not None
+        for name in Service.__struct_fields__
+        if name not in FOR_THE_UNIT
+    )
+
+
+_DEFAULT: Final = Service()
+
+
+def steps(inputs: Inputs) -> list[Step]:
+    """What the supervisor is to do; none where the payload is no service."""
+    if not is_service(inputs):
+        return []
+    service = inputs.profile.service
+    run = RunService(
+        notifies=int(service.type == "notify"),
+        start_timeout=units.timeout(service.start_timeout),
+        watchdog=units.duration(service.watchdog),
+        stop_signal=signal.Signals[service.stop_signal],
+        stop_timeout=units.timeout(service.stop_timeout),
+        reload_signal=signal.Signals[service.reload_signal] if service.reload_signal else 0,
+        runtime_max=units.timeout(service.runtime_max),
+    )
+    return [Step(run, ("service",))]

@@ -13,6 +13,7 @@ import msgspec
 from sandbox import units
 from sandbox.plan.identity import Identity, accounts
 from sandbox.plan.inputs import Inputs
+from sandbox.plan.service import NOTIFY_PATH
 from sandbox.profile.files import Mount
 from sandbox.profile.resolved import KeyPath
 
@@ -39,8 +40,9 @@ class Kind(IntEnum):
     PTS = 8
     FILE = 9
     MOUNT = 10
-    MASK = 11
-    DENY = 12
+    NOTIFY = 11
+    MASK = 12
+    DENY = 13
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):
@@ -128,6 +130,7 @@ class _Builder:
         self._mounts()
         self._proc_and_dev()
         self._generated()
+        self._notify()
         self._profiles()
         nodes = self._without_repetition()
         return Tree(nodes=tuple(nodes), root=self.root)
@@ -281,6 +284,19 @@ class _Builder:
         for index, path in enumerate(profile.devices.allow):
             allowed: KeyPath = ("devices", "allow", index)
             self._put(Node(path=path, kind=Kind.NODE, target=path, origin=allowed))
+
+    def _notify(self) -> None:
+        if self.profile.service.type != "notify":
+            return
+        origin: KeyPath = ("service", "type")
+        self._put(Node(path=NOTIFY_PATH, kind=Kind.NOTIFY, origin=origin))
+        dev = self.nodes.get("/dev")
+        if dev is None or dev.kind != Kind.DEV:
+            self.inputs.conflict(
+                origin,
+                f"the program's NOTIFY_SOCKET is {NOTIFY_PATH}, and /dev isn't the sandbox's own",
+                'set devices.dev = "private"',
+            )
 
     def _hide(self, path: str, origin: KeyPath) -> None:
         """None means not the host's either, unless a statement of its own shows it."""

@@ -198,6 +198,11 @@ def _by_op(op: Op, failure: Failure) -> Words | None:
             f"descriptor {op.number} is declared, but not open",
             f"open it: sbx run ... {op.number}<FILE",
         )
+    if isinstance(op, ops.RunService) and error == errno.EINVAL:
+        return Words(
+            "NOTIFY_SOCKET of sbx's own environment is no path and no abstract name",
+            "give it as systemd does, or take it out: env -u NOTIFY_SOCKET sbx run ...",
+        )
     if isinstance(op, ops.SetRlimit) and error == errno.EPERM:
         return Words(
             f"{_lower(op.describe())}: it is more than the caller's own hard limit",

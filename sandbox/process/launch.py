@@ -56,8 +56,16 @@ class Child:
     def terminal(self) -> int:
         return int(self._child.terminal_fd)
 
+    @property
+    def was_ended(self) -> bool:
+        """Whether its supervisor has ended it without having been asked to: too late, or hung."""
+        return bool(lib.sbx_was_ended(self._child))
+
     def send_signal(self, number: int) -> None:
-        """Sends a signal to the sandbox's first process, which hands it on."""
+        """Sends a signal to the sandbox's first process, which hands it on; or a service is asked so."""
+        if self._supervision:
+            lib.sbx_attend_signal(self._supervision, number)
+            return
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(self.pidfd, number)
 

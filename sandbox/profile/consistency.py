@@ -177,6 +177,9 @@ def _service(resolved: ResolvedProfile) -> Iterator[tuple[KeyPath, str, str]]:
     if units.duration(service.watchdog) and service.type != "notify":
         hint = "the program sends WATCHDOG=1 over the socket of service.type = 'notify'"
         yield ("service", "watchdog"), "a watchdog needs service.type = 'notify'", hint
+    if service.notify_access != "main" and service.type != "notify":
+        reason = "'notify_access' is for service.type = 'notify'"
+        yield ("service", "notify_access"), reason, ""
     for key in ("log_size", "log_files"):
         if service.log != "file" and getattr(service, key) != getattr(Service(), key):
             yield ("service", key), f"'{key}' is for service.log = 'file'", ""

@@ -79,9 +79,24 @@ class Service(Table, frozen=True, kw_only=True):
             "program says so itself with sd_notify(3)."
         ),
     ] = "exec"
+    notify_access: Annotated[
+        Literal["main", "all"],
+        Meta(
+            description="With type = 'notify': who may send such messages, the main process alone "
+            "or every process in the sandbox."
+        ),
+    ] = "main"
     start_timeout: Annotated[
         Timeout, Meta(description="How long it may take to start; 'infinity' for no bound.")
     ] = "90s"
+    runtime_max: Annotated[
+        Timeout,
+        Meta(
+            description="How long the program may run before it is asked to end; 'infinity' for "
+            "no bound.",
+            examples=["1h", "infinity"],
+        ),
+    ] = "infinity"
     watchdog: Annotated[
         Duration,
         Meta(

@@ -1,0 +1,63 @@
+/* What a supervisor does for a payload that is a service: [service] of the profile.
+ *
+ * It exists only where the plan has RunService; nothing here is on the way of any other launch.  Its directory in the
+ * runtime directory holds
+ *
+ *   state    key=value, a NUL behind each, replaced as a whole: state, status, since_ns, main
+ *   notify   the socket that the payload sees as NOTIFY_SOCKET (notify.h) */
+#pragma once
+#include "context.h"
+#include "supervision.h"
+
+#define STATUS_MAX 256 /* bytes of STATUS= that are kept */
+#define WITHOUT_BOUND UINT64_MAX
+#define SERVICE_VARIABLE_MAX 128
+
+struct notify;
+struct manager;
+
+enum service_state {
+        SERVICE_STARTING,
+        SERVICE_READY,
+        SERVICE_RELOADING,
+        SERVICE_STOPPING,
+};
+
+struct service {
+        const struct op_run_service *op;
+        const struct sbx_launch *launch;
+        struct supervision *s;   /* NULL before the sandbox is attended to */
+        struct sbx_child *child;
+        enum service_state state;
+        char status[STATUS_MAX];
+        int64_t since_ns;        /* of the state, CLOCK_REALTIME */
+        int64_t bound_ns;        /* of the state's timeout, and the latest that it may be moved to */
+        int64_t last_bound_ns;
+        uint64_t watchdog_us;    /* 0: none */
+        struct manager *manager; /* NULL: nobody has to be told */
+        struct notify *notify;   /* NULL: the payload has no NOTIFY_SOCKET */
+        char variables[4][SERVICE_VARIABLE_MAX];
+};
+
+/* ---- Launching: called by the executor ---- */
+
+void service_free(struct service *v);
+
+/* ---- Attending: called by the supervisor ---- */
+
+int service_attend(struct service *v, struct supervision *s);
+void service_end(struct service *v);
+/* SIGTERM, SIGINT and SIGHUP are requests to the service; the rest goes to the payload. */
+void service_signal(struct service *v, int number);
+/* `number` 0: the profile's; `wait_us` WITHOUT_BOUND: the profile's own timeout. cause is of enum sbx_cause. */
+void service_stop(struct service *v, int number, uint64_t wait_us, uint32_t cause);
+/* What the payload says of itself. */
+void service_enter(struct service *v, enum service_state state);
+void service_extend(struct service *v, uint64_t us);
+void service_watched(struct service *v);
+void service_hung(struct service *v);
+/* Says it to others: the state file. */
+void service_publish(struct service *v);
+void service_publish_soon(struct service *v);
+/* Takes what the sandbox has told of its start. */
+void service_take_reports(struct service *v);

@@ -1,0 +1,66 @@
+"""Ops of [service]: what the supervisor does for the payload while it lives."""
+
+import signal
+
+from sandbox.plan.record import Op
+
+UNBOUNDED = 2**64 - 1
+
+
+class RunService(Op, frozen=True, kw_only=True):
+    """The payload's life as a service; times in microseconds, UNBOUNDED for no bound."""
+
+    KIND = 60
+    notifies: int
+    start_timeout: int
+    watchdog: int
+    stop_signal: int
+    stop_timeout: int
+    reload_signal: int
+    runtime_max: int
+
+    def describe(self) -> str:
+        started = "has said READY=1" if self.notifies else "runs"
+        stop = f"stopped by {signal.Signals(self.stop_signal).name}"
+        parts = [f"a service: started once its program {started}{_within(self.start_timeout)}"]
+        parts.append(f"{stop}, killed {_after(self.stop_timeout)}")
+        if self.reload_signal:
+            parts.append(f"reloaded by {signal.Signals(self.reload_signal).name}")
+        if self.watchdog:
+            parts.append(f"ended if WATCHDOG=1 is missing for {_seconds(self.watchdog)}")
+        if self.runtime_max != UNBOUNDED:
+            parts.append(f"ended after {_seconds(self.runtime_max)}")
+        return "; ".join(parts)
+
+
+class OpenNotify(Op, frozen=True, kw_only=True):
+    """The socket that the payload finds as NOTIFY_SOCKET."""
+
+    KIND = 61
+    path: str
+    from_all: int
+
+    def describe(self) -> str:
+        who = "every process in the sandbox" if self.from_all else "the main process"
+        return f"{self.path} takes messages of sd_notify(3) from {who}"
+
+
+class AnnouncePayload(Op, frozen=True, kw_only=True):
+    """Tells the supervisor which process is the main one."""
+
+    KIND = 62
+
+    def describe(self) -> str:
+        return "tell the supervisor which process is the main one"
+
+
+def _seconds(microseconds: int) -> str:
+    return f"{microseconds / 1_000_000:g} s"
+
+
+def _within(bound: int) -> str:
+    return "" if bound == UNBOUNDED else f", within {_seconds(bound)}"
+
+
+def _after(bound: int) -> str:
+    return "never" if bound == UNBOUNDED else f"after {_seconds(bound)}"
