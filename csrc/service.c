@@ -92,7 +92,7 @@ static void fill_in_pid(char *variable) {
 int perform_announce_payload(struct context *c, const void *payload) {
         struct report report = { .kind = REPORT_PAYLOAD };
         (void) payload;
-        if (c->service == NULL)
+        if (c->service == NULL || c->launch->joined) /* a program beside the main one is none */
                 return 0;
         fill_in_pid(c->service->variables[2]);
         return send(c->status_fd, &report, sizeof report, MSG_NOSIGNAL) < 0 ? -errno : 0;
