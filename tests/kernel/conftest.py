@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -12,10 +11,10 @@ import pytest
 
 from tests.conftest import UNPRIVILEGED
 from tests.kernel.harness import NOT_ROOT, Sandbox, interpreter
+from tests.kernel.probe_program import ready_probe
 from tests.reachable import closed_directory
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-PROBE_SOURCES = ("probe.c", "probe_self.c")
 
 SECONDS = 120
 
@@ -39,12 +38,7 @@ def probe() -> Iterator[str]:
     """The probe, linked statically so that it runs in an empty root; all users may run it."""
     with tempfile.TemporaryDirectory(prefix="sbx-probe-") as directory:
         os.chmod(directory, 0o755)
-        path = os.path.join(directory, "probe")
-        sources = (os.path.join(HERE, name) for name in PROBE_SOURCES)
-        compiler = os.environ.get("CC", "cc").split()
-        flags = ("-std=gnu17", "-D_GNU_SOURCE", "-O1", "-static", "-Wall", "-Wextra", "-Werror")
-        subprocess.run([*compiler, *flags, "-o", path, *sources], check=True)
-        yield path
+        yield ready_probe(directory)
 
 
 @pytest.fixture(scope="session")

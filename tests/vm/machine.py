@@ -307,7 +307,10 @@ class Machine:
         return done.stdout
 
     def put(self, source: str, target: str) -> None:
-        """Copies a file or a directory of the host's to `target` in the machine; root owns it."""
+        """Copies a file or a directory of the host's to `target` in the machine; root owns it.
+
+        What the host's Python has compiled stays behind.
+        """
         packed = io.BytesIO()
         with tarfile.open(fileobj=packed, mode="w") as archive:
             archive.add(source, os.path.basename(target), filter=_of_root)
@@ -339,7 +342,9 @@ def _in_unit(user: str, name: str, properties: Sequence[str], env: Mapping[str, 
     ]
 
 
-def _of_root(member: tarfile.TarInfo) -> tarfile.TarInfo:
+def _of_root(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    if os.path.basename(member.name) == "__pycache__":
+        return None
     member.uid = member.gid = 0
     member.uname = member.gname = "root"
     return member

@@ -1,10 +1,22 @@
 """The installed wheel works in the machine, for root and for a user."""
 
+import re
+
 import pytest
 
+from tests.vm.kernel_tests import run_tests
 from tests.vm.machine import Machine
 
 USERS = ("root", "user")
+
+# Of each layer some tests of tests/kernel: all of them would take an hour here.
+TELLING = {
+    "test_privileges.py": ("a_set_user_id_program", "nested_user_namespace"),
+    "test_namespaces.py": ("payload_is_its_own", "landlock", "as_the_top"),
+    "test_root.py": ("a_submount_keeps", "mounted_on_the_host_later"),
+    "test_mounts.py": ("idmap_shows", "an_overlay_takes_changes"),
+    "test_filter.py": ("cannot_be_taken_off",),
+}
 
 
 @pytest.mark.parametrize("user", USERS)
@@ -22,3 +34,13 @@ def test_doctor_has_nothing_to_complain_of(machine: Machine, user: str) -> None:
     """The machine's kernel gives all that sbx uses."""
     done = machine.run("sbx", "doctor", user=user)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_what_holds_on_other_kernels_holds_on_this_one(machine: Machine, place: str) -> None:
+    """Mounts, privileges, namespaces, Landlock's newest scopes, the filter."""
+    names = " or ".join(name for names in TELLING.values() for name in names)
+    done = run_tests(machine, place, "-k", names, *(f"tests/kernel/{file}" for file in TELLING))
+    assert done.returncode == 0, done.stdout + done.stderr
+    passed = re.search(r"^(\d+) passed", done.stdout, re.MULTILINE)
+    assert passed
+    assert int(passed[1]) > 15

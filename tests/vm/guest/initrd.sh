@@ -13,7 +13,7 @@ until [ -b /dev/vda ] || [ $tries = 50 ]; do
     $busybox sleep 0.1
     tries=$((tries + 1))
 done
-$busybox mount -t ext4 -o rw,noatime /dev/vda /root || {
+$busybox mount -t ext4 -o rw /dev/vda /root || {
     echo 'initrd: there is no root disk'
     $busybox poweroff -f
 }
