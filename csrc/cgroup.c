@@ -9,8 +9,10 @@
 #include "sys.h"
 #include "text.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/sysmacros.h>
 
 static const struct {
         const char *name;
@@ -109,10 +111,30 @@ static int inherit(int directory, const char *file, int levels) {
         return n < 0 ? (int) n : write_text(directory, file, text);
 }
 
+/* "/dev/sda rbps=1": disks have numbers to the kernel, which may be others after the next boot. */
+static int write_for_disk(int directory, const char *file, const char *value) {
+        char path[PATH_MAX], line[256];
+        struct stat st;
+        size_t n = strcspn(value, " ");
+        const char *rest = value + n;
+        if (n >= sizeof path || strlen(rest) >= sizeof line - 48)
+                return -EINVAL;
+        memcpy(path, value, n);
+        path[n] = 0;
+        if (stat(path, &st) < 0)
+                return -ENODEV;
+        if (!S_ISBLK(st.st_mode))
+                return -ENOTBLK;
+        append(append_number(append(append_number(line, major(st.st_rdev)), ":"), minor(st.st_rdev)), rest);
+        return write_text(directory, file, line);
+}
+
 /* A cpuset of version 1 may have what the one above has: nothing, at first. */
 static int set_value(int directory, const char *file, const char *value) {
         if (*value == 0)
                 return inherit(directory, file, 2);
+        if (*value == '/')
+                return write_for_disk(directory, file, value);
         int r = write_text(directory, file, value);
         if (r != -EACCES || strncmp(file, "cpuset.", 7) != 0)
                 return r;

@@ -186,6 +186,7 @@ struct op_open_notify { struct plan_ref path; uint64_t from_all; };
 struct op_create_cgroup { uint64_t version; };
 /* hierarchy: its mount point, such as /sys/fs/cgroup (v2) or /sys/fs/cgroup/memory (v1).
  * file empty: the controller is only to measure with; where version 2 can't have it, it's left out without an error.
+ * value starts with a slash: the path of a disk, whose number is written in its place.
  * value empty: what the same file has in the cgroup above (cpuset.cpus and cpuset.mems of version 1, which start empty
  * and must be filled before a process is let in).
  * cpuset.cpus and cpuset.mems of version 2 take numbers that can't be had, and then do nothing: the value must be

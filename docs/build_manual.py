@@ -22,8 +22,8 @@ from sandbox import __version__
 from sandbox.plan import landlock
 from sandbox.plan.inputs import Inputs
 from sandbox.plan.kernel import Access, NetAccess, Scoped
+from sandbox.plan.nodes import Kind, Node, Right, Tree
 from sandbox.plan.seccomp_groups import CONDITIONS, GROUPS, MEANINGS
-from sandbox.plan.tree import Kind, Node, Right, Tree
 from sandbox.profile.graph import MAXIMUM_FILES, MAXIMUM_LEVELS
 from sandbox.profile.model import Feature, Profile, Table
 from sandbox.profile.source import MAXIMUM_SIZE
@@ -45,6 +45,12 @@ KINDS: Final = {
     "overlay": "text",
     "number limit": "limit",
     "byte limit": "limit in bytes",
+    "memory bound": "size, share or max",
+    "swap bound": "size or max",
+    "cpu quota": "processor time",
+    "number list": "list of numbers as text",
+    "count bound": "number or max",
+    "byte rate": "size or max",
 }
 
 

@@ -28,6 +28,20 @@ def unbindable(lines: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
+def cgroup_points(lines: Iterable[str]) -> tuple[str, ...]:
+    """Where control groups can be reached: the mount points of their file systems, topmost alone.
+
+    The usual place is one of them whether or not anything is mounted there.
+    """
+    found = {"/sys/fs/cgroup"}
+    for line in lines:
+        left, _, right = line.partition(" - ")
+        if right.startswith(("cgroup ", "cgroup2 ")):
+            found.add(_unescaped(left.split(" ")[4]))
+    points = sorted(found)
+    return tuple(p for p in points if not any(p.startswith(f"{above}/") for above in points))
+
+
 def _unescaped(text: str) -> str:
     """A path as it is; mountinfo writes blanks, newlines and backslashes in octal."""
     for character in " \t\n\\":

@@ -10,14 +10,15 @@ import os
 import pwd
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Final
 
+from sandbox import _cgroups, units
 from sandbox._calls import answers
-from sandbox._mountinfo import covered_proc, unbindable
+from sandbox._cgroups import Cgroups
+from sandbox._mountinfo import cgroup_points, covered_proc, unbindable
 from sandbox._paths import working_directory
 from sandbox.capabilities import CAPABILITY_NAMES, OF_A_NAMESPACE, capability_mask, capability_names
 
-CgroupVersion = Literal["v1", "hybrid", "v2", "none"]
 IdRange = tuple[int, int]
 
 NAMESPACES: Final = ("user", "mnt", "pid", "net", "ipc", "uts", "cgroup", "time")
@@ -92,9 +93,13 @@ class Host:
     overlay: bool
     """The overlay file system is built in or is a module that can be loaded."""
 
-    cgroup_version: CgroupVersion
-    cgroup_mounts: Mapping[str, str]
-    """Controller to mount point; the unified hierarchy under the key "unified"."""
+    cgroups: Cgroups = field(default_factory=Cgroups)
+    memory: int = 0
+    """Bytes of memory that the kernel manages."""
+    cpus: frozenset[int] = frozenset({0})
+    """The processors that are online."""
+    memory_nodes: frozenset[int] = frozenset({0})
+    """The memory nodes that are online."""
 
     subuids: tuple[IdRange, ...]
     """(first, count) of each range in /etc/subuid that names the caller."""
@@ -106,6 +111,9 @@ class Host:
     """What is mounted over parts of /proc, if that makes the kernel refuse a new one."""
     unbindable: tuple[str, ...] = ()
     """Mounts that a recursive bind leaves out."""
+
+    cgroup_points: tuple[str, ...] = ("/sys/fs/cgroup",)
+    """Directories through which control groups can be reached."""
 
     root_links: Mapping[str, str]
     """Symbolic links in /, as path to target: {"/bin": "usr/bin"}."""
@@ -164,7 +172,6 @@ def probe() -> Host:
     status = _status()
     calls = answers(system.machine)
     mounts = (_read("/proc/self/mountinfo") or "").splitlines()
-    cgroup_version, cgroup_mounts = _cgroup()
     links, directories = _root()
     # A process that has changed its user may not list them (PR_SET_DUMPABLE), only look for each.
     kinds = frozenset(kind for kind in NAMESPACES if os.path.lexists(f"/proc/self/ns/{kind}"))
@@ -203,14 +210,17 @@ def probe() -> Host:
         mount_setattr=calls.mount_setattr,
         pidfd_open=calls.pidfd_open,
         overlay=_has_overlay(system.release),
-        cgroup_version=cgroup_version,
-        cgroup_mounts=cgroup_mounts,
+        cgroups=_cgroups.read(),
+        memory=_memory(),
+        cpus=_numbers("/sys/devices/system/cpu/online"),
+        memory_nodes=_numbers("/sys/devices/system/node/online"),
         subuids=tuple(_id_ranges("/etc/subuid", name, uid)),
         subgids=tuple(_id_ranges("/etc/subgid", name, uid)),
         newuidmap=_helper("newuidmap"),
         newgidmap=_helper("newgidmap"),
         covered_proc=covered_proc(mounts),
         unbindable=unbindable(mounts),
+        cgroup_points=cgroup_points(mounts),
         root_links=links,
         root_directories=directories,
         resolv_conf=_resolved("resolv.conf"),
@@ -329,24 +339,16 @@ def _resolved(name: str) -> str | None:
         return None
 
 
-def _cgroup(top: str = "/sys/fs/cgroup") -> tuple[CgroupVersion, dict[str, str]]:
-    """The version in use and where each controller is mounted (cgroups(7)).
+def _memory() -> int:
+    lines = (_read("/proc/meminfo") or "").splitlines()
+    total = next((line for line in lines if line.startswith("MemTotal:")), "MemTotal: 0 kB")
+    return int(total.split()[1]) * 1024
 
-    Only the usual places are looked at: reading mountinfo costs more than all
-    the rest on a machine with many mounts.
-    """
-    if os.path.exists(f"{top}/cgroup.controllers"):
-        return "v2", {"unified": top}
-    mounts: dict[str, str] = {}
-    for name in sorted(_entries(top)):
-        path = f"{top}/{name}"
-        if name == "unified" or os.path.exists(f"{path}/cgroup.controllers"):
-            mounts["unified"] = path
-        elif os.path.exists(f"{path}/cgroup.procs"):
-            mounts.update(dict.fromkeys(name.split(","), path))
-    if "unified" in mounts:
-        return "hybrid", mounts
-    return ("v1" if mounts else "none"), mounts
+
+def _numbers(path: str) -> frozenset[int]:
+    """A list of the kernel's such as "0-3"; where it has none, it has one of the kind."""
+    text = (_read(path) or "").strip()
+    return units.number_list(text) if text else frozenset({0})
 
 
 def _has_overlay(release: str) -> bool:

@@ -1,7 +1,8 @@
-"""Sizes, durations, limits and permission bits as people write them."""
+"""Sizes, shares, durations, limits and permission bits as people write them."""
 
 import re
-from typing import Final
+from collections.abc import Iterable
+from typing import Final, NamedTuple
 
 UNLIMITED = 2**64 - 1
 """RLIM_INFINITY of prlimit64(2)."""
@@ -94,6 +95,101 @@ def limit(value: object, *, in_bytes: bool) -> tuple[int, int]:
     return both, both
 
 
+class Share(NamedTuple):
+    """A part of something whose size the profile doesn't know."""
+
+    millionths: int
+
+    def of(self, whole: int) -> int:
+        return whole * self.millionths // 10**6
+
+
+def memory(value: object) -> int | Share | None:
+    """A bound on memory: bytes, a share of the machine's memory, or None for the text `max`.
+
+    Raises ValueError in words for the user.
+    """
+    if value == "max":
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise ValueError("expected a size such as '512M', a share such as '20%', or 'max'")  # noqa: TRY004
+    if isinstance(value, str) and value.endswith("%"):
+        share = Share(_percent(value))
+        if not 0 < share.millionths <= 10**6:
+            raise ValueError(
+                f"'{value[:24]}' isn't above 0% and up to 100% of the machine's memory"
+            )
+        return share
+    return size(value)
+
+
+CPU_PERIOD: Final = 100_000
+"""Microseconds over which the kernel measures a quota of processor time, unless told otherwise."""
+_SHORTEST: Final = 1_000
+_LONGEST_PERIOD: Final = 1_000_000
+# MAX_BW of kernel/sched/sched.h.
+_LARGEST_QUOTA: Final = 2**44 - 1
+
+
+def cpu_quota(value: str) -> tuple[int, int] | None:
+    """Processor time as (microseconds, in each period of as many); None for the text `max`.
+
+    Takes `1.5 cpus`, `150%` (both of one processor), or the two numbers as cpu.max has them.
+    Raises ValueError in words for the user.
+    """
+    number, blank, unit = value.partition(" ")
+    if value == "max":
+        return None
+    if blank and _are_digits(number) and _are_digits(unit):
+        quota, period = _whole(number), _whole(unit)
+        if not _SHORTEST <= period <= _LONGEST_PERIOD:
+            raise ValueError("the period is 1000 to 1000000 microseconds")
+    elif unit in {"cpu", "cpus"} or value.endswith("%"):
+        part = _percent(value) if value.endswith("%") else _millionths(number, value)
+        # The kernel's shortest turn is a millisecond; a small part has it less often.
+        period = CPU_PERIOD if part * CPU_PERIOD >= _SHORTEST * 10**6 else _LONGEST_PERIOD
+        quota = part * period // 10**6
+    else:
+        hint = f"; write '{value} cpus'" if _are_digits(value.replace(".", "", 1)) else ""
+        raise ValueError(f"'{value[:24]}' isn't '1.5 cpus', '150%' (of one cpu) or 'max'{hint}")
+    if quota < _SHORTEST:
+        raise ValueError("the kernel gives no less than 1000 microseconds in each period")
+    if quota > _LARGEST_QUOTA:
+        raise ValueError("more processor time than the kernel counts")
+    return quota, period
+
+
+def number_list(text: str) -> frozenset[int]:
+    """Numbers of processors or memory nodes, such as `0-3,6`. Raises ValueError in words."""
+    found: set[int] = set()
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not _are_digits(first) or (dash and not _are_digits(last)) or len(part) > 16:
+            raise ValueError(f"'{text[:24]}' isn't a list of numbers such as '0-3,6'")
+        low, high = int(first), int(last or first)
+        if high < low:
+            raise ValueError(f"'{part.strip()}' goes down; write '{high}-{low}'")
+        if high > _MOST_NUMBERS:
+            raise ValueError(f"{high} is above {_MOST_NUMBERS}")
+        found.update(range(low, high + 1))
+    return frozenset(found)
+
+
+def number_list_text(numbers: Iterable[int]) -> str:
+    """The same as the kernel writes it: sorted, runs joined."""
+    runs: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ",".join(f"{low}-{high}" if high > low else str(low) for low, high in runs)
+
+
+_MOST_NUMBERS: Final = 8191
+"""NR_CPUS of the largest kernels."""
+
+
 def octal(text: str, *, maximum: int) -> int:
     """Permission bits from octal digits such as `0755`. Raises ValueError in words for the user."""
     if not text or len(text) > 5 or not set(text) <= set("01234567"):
@@ -112,6 +208,24 @@ def _one_limit(value: object, *, in_bytes: bool) -> int:
     if isinstance(value, str) and not in_bytes:
         raise ValueError(f"'{value[:24]}' is neither a whole number nor 'unlimited'")
     return size(value)
+
+
+def _percent(text: str) -> int:
+    """In millionths."""
+    return _millionths(text.removesuffix("%"), text) // 100
+
+
+def _millionths(number: str, shown: str) -> int:
+    whole, dot, fraction = number.partition(".")
+    if not _are_digits(whole) or (dot and not _are_digits(fraction)) or len(number) > 20:
+        raise ValueError(f"'{shown[:24]}' doesn't start with a number such as 1 or 1.5")
+    return int(f"{whole}{fraction[:6]:0<6}")
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > 20:
+        raise ValueError(f"'{digits[:24]}...' has more digits than any limit needs")
+    return int(digits)
 
 
 def _are_digits(text: str) -> bool:

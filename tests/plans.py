@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from sandbox._calls import SECCOMP_ACTIONS
+from sandbox._cgroups import Cgroups
 from sandbox.capabilities import CAPABILITY_NAMES
 from sandbox.errors import Problem
 from sandbox.host import NAMESPACES, Host
@@ -19,6 +20,13 @@ _Op = TypeVar("_Op", bound=Op)
 FILE = "/profiles/app.toml"
 STAMP = Stamp(device=1, inode=2, size=3, mtime_ns=4, ctime_ns=5)
 
+CGROUP_V2 = Cgroups(
+    version="v2",
+    mounts={"unified": "/sys/fs/cgroup"},
+    controllers=frozenset({"cpuset", "cpu", "io", "memory", "pids"}),
+    swap=True,
+    io_weights=("io.bfq.weight",),
+)
 ROOT = Host(
     machine="x86_64",
     release="6.18.0",
@@ -46,8 +54,9 @@ ROOT = Host(
     mount_setattr=True,
     pidfd_open=True,
     overlay=True,
-    cgroup_version="v2",
-    cgroup_mounts={"unified": "/sys/fs/cgroup"},
+    cgroups=CGROUP_V2,
+    memory=8 << 30,
+    cpus=frozenset(range(4)),
     subuids=(),
     subgids=(),
     newuidmap=None,

@@ -91,6 +91,7 @@ def command(
         output.warn(f"{problem.text()}; {problem.hint}")
     _keep(plan, profile, variables, cwd, environ, started_ns, launcher)
     streams = _terminal(plan)
+    _find_cgroup(plan, environ)
     if explain or target is not None:
         from sandbox.cli.explain import run_explained
 
@@ -186,6 +187,16 @@ def _run_with_terminal(
         raise located_error(plan, failed.failure, words[0] if words else None, resolved) from None
     give_hint(status)
     return _exit_code(status)
+
+
+def _find_cgroup(plan: Plan, environ: dict[str, str]) -> None:
+    """A user's limits may need a scope of the user's systemd, which this process then is in."""
+    from sandbox.plan.ops import CreateCgroup, Identify
+
+    if any(isinstance(op, CreateCgroup) for op in plan.ops):
+        from sandbox.process import scope
+
+        scope.enter(plan, next(op.stem for op in plan.ops if isinstance(op, Identify)), environ)
 
 
 def _warn_of_gaps(plan: Plan) -> None:

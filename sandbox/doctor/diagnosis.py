@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sandbox._paths import launcher_path
-from sandbox.doctor import apparmor, remedies, trials
+from sandbox.doctor import apparmor, cgroups, remedies, trials
 from sandbox.doctor.child import Outcome
 from sandbox.doctor.remedies import Remedy
 from sandbox.host import NAMESPACES, Host
@@ -197,32 +197,12 @@ def _id_range(host: Host) -> Check:
 
 def _cgroup(host: Host) -> Check:
     """Limits need a cgroup that the caller may divide."""
-    name = f"cgroup ({host.cgroup_version})"
-    if host.cgroup_version == "none":
-        return _missing("cgroup", remedies.no_delegation(host), required=False)
-    outcomes = [trials.cgroup_child(directory) for directory in _own_cgroups(host)]
-    failed = next((outcome for outcome in outcomes if not outcome.ok), Outcome())
-    return _tried(
-        name, failed, lambda _: remedies.no_delegation(host), works="delegated", required=False
+    found = cgroups.judge(host)
+    name = f"cgroup ({host.cgroups.version})" if host.cgroups.version != "none" else "cgroup"
+    state: State = "ok" if found.works else "missing" if name == "cgroup" else "broken"
+    return Check(
+        name=name, state=state, required=False, detail=found.detail, commands=found.commands
     )
-
-
-def _own_cgroups(host: Host) -> list[str]:
-    """The directories that the caller is in, of the hierarchies whose limits sbx uses."""
-    wanted = {"memory", "pids", "cpu"}
-    directories = []
-    for line in _lines("/proc/self/cgroup"):
-        number, controllers, path = line.split(":", 2)
-        if number == "0" and not controllers:
-            mount = host.cgroup_mounts.get("unified")
-        else:
-            used = wanted.intersection(controllers.split(","))
-            mount = next(
-                (host.cgroup_mounts[each] for each in used & host.cgroup_mounts.keys()), None
-            )
-        if mount is not None:
-            directories.append(mount + path.rstrip("/"))
-    return directories
 
 
 def _tried(

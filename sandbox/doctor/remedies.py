@@ -202,16 +202,70 @@ def newuidmap_refuses(host: Host) -> Remedy:
     )
 
 
-def no_delegation(host: Host) -> Remedy:
-    if host.cgroup_version == "none":
-        return Remedy(
-            "no cgroup file system is mounted",
-            (f"{_sudo(host)}mount -t cgroup2 cgroup2 /sys/fs/cgroup",),
-        )
+def no_cgroups(host: Host) -> Remedy:
     return Remedy(
-        "the cgroup of this process isn't delegated to its user; start sbx in a scope that is",
-        (f"systemd-run {'' if host.uid == 0 else '--user '}--scope -p Delegate=yes sbx run ...",),
+        "no cgroup file system is mounted",
+        (f"{_sudo(host)}mount -t cgroup2 cgroup2 /sys/fs/cgroup",),
     )
+
+
+def undelegated_service(host: Host, service: str) -> Remedy:
+    """For root inside a unit whose cgroup systemd keeps for itself (systemd.resource-control(5))."""
+    return Remedy(
+        f"this process is in {service}, whose cgroup systemd manages alone: set Delegate=yes in it",
+        (
+            *_drop_in(host, service, "Delegate=yes"),
+            f"{_sudo(host)}systemctl restart {service}",
+        ),
+    )
+
+
+def no_user_manager(host: Host) -> Remedy:
+    """For a user whose cgroup isn't delegated and who has nobody to ask for one that is."""
+    name = host.user_name or str(host.uid)
+    return Remedy(
+        "the cgroup of this process isn't delegated to its user, and no systemd of that user runs "
+        f"that could give one (/run/user/{host.uid}/bus is missing)",
+        (f"{_sudo(host)}loginctl enable-linger {name}",),
+    )
+
+
+def no_controllers(host: Host, lacking: Iterable[str]) -> Remedy:
+    """For controllers that the machine or the user's systemd doesn't hand on."""
+    names = ", ".join(sorted(lacking))
+    handed = [name for name in sorted(lacking) if name in host.cgroups.controllers]
+    if host.uid == 0 or not handed:
+        return Remedy(f"there is no controller {names} here")
+    return Remedy(
+        f"{names} isn't handed on to users",
+        (
+            *_drop_in(host, "user@.service", "Delegate=cpu cpuset io memory pids"),
+            f"{_sudo(host)}systemctl restart user@{host.uid}.service  # or log in anew",
+        ),
+    )
+
+
+def cgroup_refuses(host: Host, directory: str, outcome: Outcome) -> Remedy:
+    """For a cgroup that can't be made where sbx would make it."""
+    if outcome.errno == errno.EROFS:
+        return Remedy(
+            "the cgroup file system is mounted read-only, as in containers: start the container "
+            "with a writable one",
+            ("docker run --privileged --cgroupns=private ...", "podman run --systemd=always ..."),
+        )
+    if outcome.errno == errno.EAGAIN:
+        return Remedy(f"a limit on cgroups above is reached (see cgroup.max.* above {directory})")
+    if host.cgroups.version != "v2" and host.uid != 0:
+        setting = r"GRUB_CMDLINE_LINUX=\"\$GRUB_CMDLINE_LINUX systemd.unified_cgroup_hierarchy=1\""
+        return Remedy(
+            "cgroups of version 1 can't safely be left to users: run sbx as root, or boot with "
+            "version 2",
+            (
+                f'echo "{setting}" | {_sudo(host)}tee /etc/default/grub.d/cgroup.cfg',
+                f"{_sudo(host)}update-grub && {_sudo(host)}reboot",
+            ),
+        )
+    return Remedy("the kernel or a security module refuses it")
 
 
 def free_range(lines: Iterable[str]) -> int:
@@ -226,6 +280,16 @@ def free_range(lines: Iterable[str]) -> int:
 
 def _sudo(host: Host) -> str:
     return "" if host.uid == 0 else "sudo "
+
+
+def _drop_in(host: Host, unit: str, setting: str) -> tuple[str, ...]:
+    """Commands that add a setting to a unit's [Service]; what `systemctl edit` would do."""
+    directory = f"/etc/systemd/system/{unit}.d"
+    return (
+        f"{_sudo(host)}mkdir -p {directory}",
+        f"printf '[Service]\\n{setting}\\n' | {_sudo(host)}tee {directory}/delegate.conf",
+        f"{_sudo(host)}systemctl daemon-reload",
+    )
 
 
 def _sysctl(host: Host, setting: str) -> tuple[str, ...]:

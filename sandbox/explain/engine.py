@@ -14,9 +14,9 @@ from sandbox.explain.report import Report, report
 from sandbox.explain.situation import Situation, situation_of
 from sandbox.host import Host
 from sandbox.plan import codec, syscalls
+from sandbox.plan.nodes import Kind
 from sandbox.plan.ops import Execute, InstallFilter
 from sandbox.plan.record import Plan
-from sandbox.plan.tree import Kind
 from sandbox.process.failure_words import DETAIL_INTERPRETER
 from sandbox.process.launch import Failure, LaunchFailedError
 from sandbox.process.traced import (

@@ -18,7 +18,8 @@ from sandbox.explain.limits import bytes_text, file_size_limit, full, too_many_d
 from sandbox.explain.modes import refused_by_mode
 from sandbox.explain.situation import Situation
 from sandbox.explain.uses import Use, Wish
-from sandbox.plan.tree import USUAL_DEVICES, Kind, Node, Right
+from sandbox.plan.nodes import Kind, Node, Right
+from sandbox.plan.tree import USUAL_DEVICES
 from sandbox.profile.resolved import KeyPath, key_text
 
 # Libraries read them where they are there, and do without them where they aren't.

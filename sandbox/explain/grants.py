@@ -6,7 +6,7 @@ from typing import Final
 from sandbox.explain.denial import Advice, Layer, Reason
 from sandbox.explain.situation import Situation
 from sandbox.explain.uses import Use, Wish
-from sandbox.plan.tree import Kind, Node, Right
+from sandbox.plan.nodes import Kind, Node, Right
 
 _ENGINE_SOCKETS: Final = ("docker.sock", "podman.sock", "containerd.sock", "crio.sock")
 _LISTS: Final = {Right.READ: "read", Right.WRITE: "write", Right.EXECUTE: "execute"}

@@ -3,7 +3,7 @@
 from sandbox import units
 from sandbox.explain.denial import Advice, Layer, Reason
 from sandbox.explain.situation import Situation
-from sandbox.plan.tree import Kind, Node
+from sandbox.plan.nodes import Kind, Node
 from sandbox.profile.resolved import KeyPath
 
 

@@ -12,10 +12,10 @@ from sandbox.plan import seccomp, seccomp_policy, tree
 from sandbox.plan.identity import Identity
 from sandbox.plan.inputs import Inputs
 from sandbox.plan.kernel import Access
+from sandbox.plan.nodes import Node, Tree
 from sandbox.plan.ops import AllowPath, CreateLandlockRuleset
 from sandbox.plan.record import Plan
 from sandbox.plan.seccomp_policy import Decision
-from sandbox.plan.tree import Node, Tree
 from sandbox.profile.model import Profile
 from sandbox.profile.resolved import KeyPath, Origin, ResolvedProfile
 

@@ -7,7 +7,7 @@ import msgspec
 
 from sandbox.explain.calls import O_CREAT, O_PATH, O_TMPFILE
 from sandbox.plan.kernel import Access
-from sandbox.plan.tree import Right
+from sandbox.plan.nodes import Right
 
 
 class Use(Enum):

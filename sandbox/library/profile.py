@@ -84,6 +84,7 @@ class Profile:
         devices: Tables | None = None,
         network: Tables | None = None,
         rlimits: Tables | None = None,
+        resources: Tables | None = None,
         service: Tables | None = None,
         secrets: Tables | None = None,
         directory: str | os.PathLike[str] | None = None,
@@ -112,6 +113,7 @@ class Profile:
             "devices": devices,
             "network": network,
             "rlimits": rlimits,
+            "resources": resources,
             "service": service,
             "secrets": secrets,
         }

@@ -12,8 +12,8 @@ from typing import Final
 from sandbox import __version__, units
 from sandbox.errors import Problem, ProfileError
 from sandbox.host import Host
+from sandbox.plan import cgroup, landlock, limits, mounts, seccomp, service, tree
 from sandbox.plan import identity as identities
-from sandbox.plan import landlock, limits, mounts, seccomp, service, tree
 from sandbox.plan.identity import Identity
 from sandbox.plan.inputs import Inputs
 from sandbox.plan.kernel import NAMESPACES, SIGKILL
@@ -111,6 +111,7 @@ def _steps(inputs: Inputs) -> Iterator[Step]:
     rules = landlock.steps(inputs, statements)
 
     yield _identity_of_record(inputs)
+    yield from cgroup.steps(inputs)
     run = service.steps(inputs)
     yield from run
     yield from _namespaces(inputs, identity)

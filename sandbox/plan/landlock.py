@@ -9,9 +9,9 @@ from typing import Final, NamedTuple
 
 from sandbox.plan.inputs import Inputs
 from sandbox.plan.kernel import Access, NetAccess, Scoped
+from sandbox.plan.nodes import Kind, Node, Right, Tree
 from sandbox.plan.ops import AllowPath, CreateLandlockRuleset
 from sandbox.plan.record import Step
-from sandbox.plan.tree import Kind, Node, Right, Tree
 from sandbox.profile.resolved import KeyPath
 
 

@@ -8,6 +8,7 @@ from sandbox.plan import unbindable
 from sandbox.plan.identity import Identity
 from sandbox.plan.inputs import Inputs
 from sandbox.plan.kernel import Attr
+from sandbox.plan.nodes import Kind, Node, Right, Tree
 from sandbox.plan.ops import (
     ANY_DEVICE,
     Bind,
@@ -32,7 +33,6 @@ from sandbox.plan.ops import (
 from sandbox.plan.proc import SEALED
 from sandbox.plan.proc import steps as proc_steps
 from sandbox.plan.record import Op, Step
-from sandbox.plan.tree import Kind, Node, Right, Tree
 from sandbox.profile.files import Mount
 
 ALWAYS: Final = Attr.NOSUID | Attr.NODEV

@@ -7,9 +7,9 @@ from sandbox._mountinfo import covered_proc_words
 from sandbox.plan.identity import Identity
 from sandbox.plan.inputs import Inputs
 from sandbox.plan.kernel import Attr
+from sandbox.plan.nodes import Node, Tree
 from sandbox.plan.ops import AttachProc, Bind, BindMount, CreateProc, Mask, MaskPath, SetSysctl
 from sandbox.plan.record import Step
-from sandbox.plan.tree import Node, Tree
 
 SEALED: Final = Attr.RDONLY | Attr.NOSUID | Attr.NODEV | Attr.NOEXEC
 # Readable by everyone whatever the user namespace, and of no use to a payload.

@@ -4,8 +4,6 @@ The most specific statement holds; of several about one path the strictest kind 
 Landlock rules are both derived from the tree that `build` returns.
 """
 
-from collections.abc import Iterator
-from enum import IntEnum, IntFlag
 from typing import Final
 
 import msgspec
@@ -13,74 +11,11 @@ import msgspec
 from sandbox import units
 from sandbox.plan.identity import Identity, accounts
 from sandbox.plan.inputs import Inputs
+from sandbox.plan.nodes import Kind, Node, Right, Tree, depth, nearest_above
+from sandbox.plan.protections import protections
 from sandbox.plan.service import NOTIFY_PATH
 from sandbox.profile.files import Mount
 from sandbox.profile.resolved import KeyPath
-
-
-class Right(IntFlag):
-    """What a statement lets the payload do beneath a path."""
-
-    READ = 1
-    WRITE = 2
-    EXECUTE = 4
-
-
-class Kind(IntEnum):
-    """What a statement puts at its path. Of several at one path the highest number holds."""
-
-    HOST = 0  # what filesystem.read, write and execute name
-    SHOWN = 1  # the same, but a mount above shows it with these very rights already
-    LINK = 2
-    PROTECTED = 3
-    TMPFS = 4
-    PROC = 5
-    DEV = 6
-    NODE = 7
-    PTS = 8
-    FILE = 9
-    MOUNT = 10
-    NOTIFY = 11
-    MASK = 12
-    DENY = 13
-
-
-class Node(msgspec.Struct, frozen=True, kw_only=True):
-    """One statement about a path."""
-
-    path: str
-    kind: Kind
-    origin: KeyPath
-    rights: Right = Right(0)
-    mount: Mount | None = None
-    content: bytes = b""
-    """Of a FILE."""
-    target: str = ""
-    """Of a LINK what it points to, of a NODE the host's device."""
-    size: int = 0
-    mode: int = 0
-    optional: bool = False
-
-
-class Tree(msgspec.Struct, frozen=True, kw_only=True):
-    """The statements that hold, parents first. `root` is the root's own rights if it is a tree."""
-
-    nodes: tuple[Node, ...]
-    root: Right | None
-
-    def is_mounted(self, path: str) -> bool:
-        """Whether a statement about this very path brings a mount of its own."""
-        return any(node.path == path and node.kind not in _NO_MOUNTS for node in self.nodes)
-
-    def below(self, path: str) -> Iterator[Node]:
-        """What lies beneath `path`."""
-        prefix = path.rstrip("/") + "/"
-        return (node for node in self.nodes if node.path.startswith(prefix))
-
-    def above(self, path: str) -> Node | None:
-        """The nearest statement above `path`; None where that is the root."""
-        return _above({node.path: node for node in self.nodes}, path)
-
 
 # Names that distributions link into /usr, or leave out. A profile may list all of them.
 USUAL_LINKS: Final = ("/bin", "/lib", "/lib32", "/lib64", "/libx32", "/sbin")
@@ -91,7 +26,6 @@ _RIGHTS: Final = (
     ("execute", Right.READ | Right.EXECUTE),
 )
 _NODES: Final = ("full", "null", "random", "tty", "urandom", "zero")
-_NO_MOUNTS: Final = frozenset({Kind.SHOWN, Kind.LINK})
 USUAL_DEVICES: Final = frozenset({"/dev/ptmx", *(f"/dev/{name}" for name in _NODES)})
 """What a private /dev has."""
 _DEV_LINKS: Final = {
@@ -107,11 +41,6 @@ _RESOLV_CONF: Final = "/etc/resolv.conf"
 def build(inputs: Inputs, identity: Identity) -> Tree:
     """The tree that the profile asks for on this host."""
     return _Builder(inputs, identity).tree()
-
-
-def depth(path: str) -> tuple[int, str]:
-    """Sorts parents before what lies beneath them."""
-    return (0 if path == "/" else path.count("/"), path)
 
 
 class _Builder:
@@ -131,7 +60,8 @@ class _Builder:
         self._proc_and_dev()
         self._generated()
         self._notify()
-        self._profiles()
+        for node in protections(self.inputs, self.nodes, self._real):
+            self._put(node)
         nodes = self._without_repetition()
         return Tree(nodes=tuple(nodes), root=self.root)
 
@@ -324,34 +254,6 @@ class _Builder:
         # A link of the host's may lead to what the profile doesn't show.
         return path if real is not None and self._is_hosts(real) else real
 
-    def _profiles(self) -> None:
-        """What the payload may write to can hold its own profile, by which the next one is made."""
-        binds = [node.mount for node in self.nodes.values() if node.mount and node.mount.writable]
-        for file in self.inputs.resolved.files:
-            shown = [
-                mount.target + file[len(mount.source.rstrip("/")) :]
-                for mount in binds
-                if mount.source and file.startswith(mount.source.rstrip("/") + "/")
-            ]
-            path = self._in_root(file)
-            if path is not None:
-                above = _above(self.nodes, path)
-                if above is None or above.kind == Kind.HOST:
-                    shown.append(path)
-            for path in shown:
-                if path not in self.nodes:
-                    self._put(Node(path=path, kind=Kind.PROTECTED, origin=("profile",)))
-
-    def _in_root(self, file: str) -> str | None:
-        """Where a file of the host is in the root's own tree, None where that can't change it."""
-        rootfs = self.profile.rootfs
-        if rootfs.overlay != "none" or not file.startswith("/"):
-            return None
-        if self.on_host:
-            return self._real(file, ("profile",))
-        tree = (rootfs.path or "").rstrip("/")
-        return file[len(tree) :] if file.startswith(f"{tree}/") else None
-
     def _shows_resolv_conf(self, origin: KeyPath) -> bool:
         """With the host's network the payload sees the host's name servers, if there are any."""
         if self.profile.network.mode != "host":
@@ -372,7 +274,7 @@ class _Builder:
 
     def _is_hosts(self, path: str) -> bool:
         """Whether the root shows what the host (or the root's tree) has at `path`."""
-        node = self.nodes.get(path) or _above(self.nodes, path)
+        node = self.nodes.get(path) or nearest_above(self.nodes, path)
         return self.root is not None if node is None else node.kind == Kind.HOST
 
     def _without_repetition(self) -> list[Node]:
@@ -380,7 +282,7 @@ class _Builder:
         kept: dict[str, Node] = {}
         for path in sorted(self.nodes, key=depth):
             node = self.nodes[path]
-            above = _above(kept, path)
+            above = nearest_above(kept, path)
             if node.kind == Kind.LINK and above is None and self.root is not None:
                 continue  # the tree has it
             if node.kind in {Kind.DENY, Kind.MASK} and not self._is_visible(above):
@@ -405,11 +307,3 @@ class _Builder:
         if above is None:
             return self.root == node.rights
         return above.kind in {Kind.HOST, Kind.SHOWN} and above.rights == node.rights
-
-
-def _above(nodes: dict[str, Node], path: str) -> Node | None:
-    while path:
-        path = path.rpartition("/")[0]
-        if path in nodes:
-            return nodes[path]
-    return None

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from sandbox.plan.inputs import Inputs
-from sandbox.plan.tree import Kind, Tree
+from sandbox.plan.nodes import Kind, Tree
 from sandbox.profile.resolved import KeyPath
 
 

@@ -162,6 +162,8 @@ def _value(op: ops.SetCgroup, failure: Failure) -> Words:
             f"there is no such block device for {what}",
             "'lsblk' lists whole disks, which is what the kernel limits",
         )
+    if failure.error == errno.ENOTBLK:
+        return Words(f"what {what} names is no block device", "'lsblk' lists those that are")
     return Words(
         f"the kernel refuses {what}: {os.strerror(failure.error)}",
         "a cgroup around sbx may allow less, or the value is out of the kernel's range",

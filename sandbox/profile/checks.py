@@ -18,6 +18,8 @@ _DIGITS = frozenset("0123456789")
 _WORD = _LOWER | _DIGITS | {"_"}
 _NAME_MAX = 255
 _PATH_MAX = 4095
+# PID_MAX_LIMIT of include/linux/threads.h; no counter of the kernel's needs more.
+_COUNT_MAX = 4194304
 
 
 def plain_text(value: str) -> str:
@@ -80,6 +82,64 @@ def size(value: Any) -> Any:
 def limit(value: Any, *, in_bytes: bool) -> Any:
     """A resource limit."""
     _number(lambda: units.limit(value, in_bytes=in_bytes))
+    return value
+
+
+def memory_bound(value: Any) -> Any:
+    """A limit of memory; nothing can run in none at all."""
+    if _number(lambda: units.memory(value)) == 0:
+        raise InvalidError("no program runs without memory", "name a size, or leave the key out")
+    return value
+
+
+def swap_bound(value: Any) -> Any:
+    """A limit of swap space; none at all is one."""
+    if isinstance(value, str) and value.endswith("%"):
+        raise InvalidError("a share of the swap space isn't known before it is used", "name a size")
+    _number(lambda: units.memory(value))
+    return value
+
+
+def cpu_quota(value: Any) -> Any:
+    """A limit of processor time. A bare number could mean processors or hundredths."""
+    if not isinstance(value, str):
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        hint = f"write '{value} cpus' or '{value}%'" if number else ""
+        raise InvalidError("expected text such as '1.5 cpus', '150%' (of one cpu) or 'max'", hint)
+    _number(lambda: units.cpu_quota(value))
+    return value
+
+
+def number_list(value: Any) -> Any:
+    """Numbers of processors or memory nodes, sorted and with runs joined."""
+    if not isinstance(value, str):
+        number = isinstance(value, int) and not isinstance(value, bool)
+        hint = f"write '{value}'" if number else ""
+        raise InvalidError("expected text such as '0-3,6'", hint)
+    return _number(lambda: units.number_list_text(units.number_list(value)))
+
+
+def count_bound(value: Any) -> Any:
+    """A number of things, at least one, or no bound."""
+    if value == "max":
+        return value
+    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 20:
+        value = int(value)  # a variable is text
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InvalidError("expected a whole number or 'max'")
+    if not 1 <= value <= _COUNT_MAX:
+        raise InvalidError(f"{value} isn't from 1 to {_COUNT_MAX}")
+    return value
+
+
+def byte_rate(value: Any) -> Any:
+    """Bytes in a second, at least one, or no bound."""
+    if value == "max":
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise InvalidError("expected a size such as '10M', or 'max'")
+    if _number(lambda: units.size(value)) == 0:
+        raise InvalidError("a rate of 0", "the kernel takes no such limit; deny the files instead")
     return value
 
 
@@ -237,6 +297,12 @@ CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "umask": umask,
     "number limit": lambda value: limit(value, in_bytes=False),
     "byte limit": lambda value: limit(value, in_bytes=True),
+    "memory bound": memory_bound,
+    "swap bound": swap_bound,
+    "cpu quota": cpu_quota,
+    "number list": number_list,
+    "count bound": count_bound,
+    "byte rate": byte_rate,
     "host name": host_name,
     "account name": account_name,
     "environment name": environment_name,
@@ -252,6 +318,10 @@ CHECKS: Mapping[str, Callable[[Any], Any]] = {
 }
 
 OF_SEVERAL_TYPES = frozenset(
-    {"size", "number limit", "byte limit", "duration", "duration or none", "timeout"}
+    {
+        *("size", "number limit", "byte limit", "memory bound", "swap bound"),
+        *("cpu quota", "number list", "count bound", "byte rate"),
+        *("duration", "duration or none", "timeout"),
+    }
 )
 """The kinds whose check judges the type too."""

@@ -24,7 +24,10 @@ def check_consistency(resolved: ResolvedProfile) -> tuple[Problem, ...]:
     """Statements that contradict each other, or need one that isn't there."""
     problems = [
         resolved.problem(path, reason, hint)
-        for check in (_rootfs, _identity, _cwd, _targets, _mounts, _arguments, _service, _secrets)
+        for check in (
+            *(_rootfs, _identity, _cwd, _targets, _mounts, _arguments),
+            *(_service, _secrets, _resources),
+        )
         for path, reason, hint in check(resolved)
     ]
     return tuple(problems)
@@ -208,3 +211,20 @@ def _on_secrets(resolved: ResolvedProfile) -> Iterator[tuple[KeyPath, str, str]]
         if _holds(SECRETS_DIRECTORY, entry.path):
             hint = "choose another path"
             yield ("filesystem", "tmpfs", at), f"'{SECRETS_DIRECTORY}' is taken by [secrets]", hint
+
+
+def _resources(resolved: ResolvedProfile) -> Iterator[tuple[KeyPath, str, str]]:
+    resources = resolved.profile.resources
+    high, most = units.memory(resources.memory_high or "max"), resources.memory_max
+    bound = units.memory("max" if most is None else most)
+    # A size and a share are compared where the machine is known.
+    if high is not None and type(high) is type(bound) and high > bound:  # type: ignore[operator]
+        reason = f"{resources.memory_high} is above memory_max ({most}), so it never takes effect"
+        yield ("resources", "memory_high"), reason, "lower it, or leave it out"
+    if resources.pids_max == 1 and resolved.profile.process.init:
+        reason = "sbx's init is a process of the sandbox, so there is none left for the program"
+        yield ("resources", "pids_max"), reason, "2 is the least; or set process.init = false"
+    for at, entry in enumerate(resources.io_max):
+        if not entry.limits():
+            here = ("resources", "io_max", at)
+            yield here, "limits nothing", "name at least one of rbps, wbps, riops and wiops"

@@ -31,6 +31,7 @@ from sandbox.profile.payload import (
     Seccomp,
     SeccompRule,
 )
+from sandbox.profile.resources import IoMax, Resources
 from sandbox.profile.service import Health, Secret, Secrets, Service
 from sandbox.profile.values import MAX_ID, Account, Extended, Limit, Seal, Table, VariableName
 
@@ -48,6 +49,7 @@ __all__ = [
     "Generated",
     "Health",
     "Identity",
+    "IoMax",
     "Landlock",
     "Limit",
     "Mount",
@@ -55,6 +57,7 @@ __all__ = [
     "Network",
     "Process",
     "Profile",
+    "Resources",
     "Rlimits",
     "Rootfs",
     "Scope",
@@ -76,6 +79,8 @@ Feature: TypeAlias = Literal[
     "namespaces.limit",
     "mounts.idmap",
     "seccomp.log",
+    "resources.memory_high",
+    "resources.io_weight",
 ]
 
 
@@ -180,3 +185,7 @@ class Profile(Table, frozen=True, kw_only=True):
             "read; never in its environment."
         ),
     ] = msgspec.field(default_factory=dict)
+    resources: Annotated[
+        Resources,
+        Meta(description="Limits of the sandbox as a whole, held by a control group of its own."),
+    ] = msgspec.field(default_factory=Resources)

@@ -11,6 +11,7 @@ from sandbox.profile.elsewhere import is_within, shown_elsewhere
 from sandbox.profile.graph import Graph
 from sandbox.profile.merge import COMMAND_LINE, Statement, Statements, Unit, topmost
 from sandbox.profile.model import Profile
+from sandbox.profile.narrower import is_narrower
 from sandbox.profile.resolved import KeyPath, key_text
 from sandbox.profile.variables import names_in
 
@@ -87,6 +88,7 @@ class _Seal:
         path, member = unit
         if self.covers(path) and not self.keeps(unit, statement):
             what = "changed" if member is None else "added to"
+            what = "raised" if path[0] == "resources" else what
             yield self.problem(statement, f"{self.words()}, so it cannot be {what}")
         elif path == _OPTIONAL and member is not None and self.relates(tuple(member.split("."))):
             yield self.problem(statement, f"{self.words()}, so it cannot become optional")
@@ -114,6 +116,9 @@ class _Seal:
         if path == ("seccomp", "rules") and statement.value["action"] in {"deny", "kill"}:
             return True
         before = self.before(unit)
+        if path[0] == "resources":
+            limits = [earlier.value for earlier in before] or [None]
+            return all(is_narrower(path, statement.value, limit) for limit in limits)
         if before:
             return all(statement.value == earlier.value for earlier in before)
         return member is None and statement.value == _default(path)

@@ -18,7 +18,6 @@ from sandbox.profile.source import MAXIMUM_PROBLEMS, SourceFile
 from sandbox.profile.variables import InvalidError, names_in, split
 
 _NOT_YET: Mapping[KeyPath, str] = {
-    ("resources",): "limits of a control group",
     ("audit",): "an audit log",
     ("image",): "images",
     ("tests",): "tests in a profile",
@@ -176,6 +175,8 @@ def member_key(path: KeyPath, item: Any) -> str:
     if isinstance(item, dict):
         if path[-1] == "mounts":
             return str(item.get("target"))
+        if path[-1] == "io_max":
+            return str(item.get("device"))
         if path[-1] == "tmpfs":
             return str(item.get("path"))
     return _canonical(item)

@@ -51,6 +51,57 @@ ByteLimit: TypeAlias = Annotated[
         extra={"kind": "byte limit"},
     ),
 ]
+MemoryBound: TypeAlias = Annotated[
+    int | str,
+    Meta(
+        description="Bytes (a number or text such as '512M'), a share of the machine's memory such "
+        "as '20%', or 'max' for no limit.",
+        examples=["512M", "20%", "max"],
+        extra={"kind": "memory bound"},
+    ),
+]
+SwapBound: TypeAlias = Annotated[
+    int | str,
+    Meta(
+        description="Bytes (a number or text such as '512M'), 0 for none, or 'max' for no limit.",
+        examples=[0, "512M", "max"],
+        extra={"kind": "swap bound"},
+    ),
+]
+CpuQuota: TypeAlias = Annotated[
+    str,
+    Meta(
+        description="Processor time: '1.5 cpus', '150%' (of one processor), 'QUOTA PERIOD' in "
+        "microseconds, or 'max' for no limit.",
+        examples=["1.5 cpus", "20%", "50000 100000", "max"],
+        extra={"kind": "cpu quota"},
+    ),
+]
+NumberList: TypeAlias = Annotated[
+    str,
+    Meta(
+        description="Numbers and ranges of them, such as '0-3,6'.",
+        examples=["0", "0-3,6"],
+        extra={"kind": "number list"},
+    ),
+]
+Count: TypeAlias = Annotated[
+    int | str,
+    Meta(
+        description="A whole number above 0, or 'max' for no limit.",
+        examples=[64, "max"],
+        extra={"kind": "count bound"},
+    ),
+]
+ByteRate: TypeAlias = Annotated[
+    int | str,
+    Meta(
+        description="Bytes in a second (a number or text such as '10M'), or 'max' for no limit.",
+        examples=["10M", "max"],
+        extra={"kind": "byte rate"},
+    ),
+]
+Weight: TypeAlias = Annotated[int, Meta(ge=1, le=10000)]
 Id: TypeAlias = Annotated[int, Meta(ge=0, le=MAX_ID)]
 Account: TypeAlias = Id | Literal["self", "root"]
 Name: TypeAlias = Annotated[str, Meta(extra={"kind": "host name"})]

@@ -51,7 +51,7 @@ def kept(sandbox: Sandbox) -> list[str]:
         ("[profile]\nname = '" + RIGHT_TO_LEFT + "txt'\n", 2, "U+202E"),
         ("[process\n", 1, ""),
         ("[network]\nmode = 'private'\n", 2, "network.mode"),
-        ("[resources]\nmemory_max = '1G'\n", 1, "resources"),
+        ("[resources]\nmemory_max = '1 GB'\n", 2, "resources.memory_max"),
     ),
 )
 def test_what_is_wrong_in_a_profile_is_told_with_its_line(

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sandbox import _calls, host
+from sandbox._cgroups import Cgroups
 from sandbox.capabilities import CAPABILITY_NAMES, capability_names
 from sandbox.host import Host, parse_id_ranges, parse_release, probe
 
@@ -186,5 +187,5 @@ def test_only_root_of_the_machine_maps_its_mounts(here: Host) -> None:
 
 
 def test_every_field_is_plain_data(here: Host) -> None:
-    plain = (str, int, tuple, frozenset, dict, type(None))
+    plain = (str, int, tuple, frozenset, dict, Cgroups, type(None))
     assert all(isinstance(getattr(here, field.name), plain) for field in fields(Host))

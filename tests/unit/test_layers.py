@@ -11,7 +11,7 @@ TREE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 
 # From the bottom up. A package stands for all in it; a module alone beside packages names itself.
 ROWS = (
-    ("_calls", "_core", "_mountinfo", "_paths", "capabilities", "errors", "units"),
+    ("_calls", "_cgroups", "_core", "_mountinfo", "_paths", "capabilities", "errors", "units"),
     ("host",),
     ("profile", "doctor"),
     ("plan",),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sandbox._mountinfo import covered_proc, unbindable
+from sandbox._mountinfo import cgroup_points, covered_proc, unbindable
 
 ROOT = "1 0 8:1 / / rw,relatime - ext4 /dev/vda rw"
 PROC = "2 1 0:5 / /proc rw,nosuid,nodev,noexec,relatime shared:3 - proc proc rw"
@@ -57,3 +57,17 @@ def test_unbindable_mounts_are_found_by_the_fields_that_are_optional() -> None:
         "5 1 0:7 / /srv/unbindable rw,relatime shared:2 - tmpfs unbindable rw",
     )
     assert unbindable(lines) == ("/srv/a b",)
+
+
+def test_control_groups_are_found_wherever_they_are_mounted() -> None:
+    """The usual place counts also before something is mounted there."""
+    assert cgroup_points((ROOT, PROC)) == ("/sys/fs/cgroup",)
+    found = cgroup_points(
+        (
+            ROOT,
+            "2 1 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw",
+            "3 2 0:29 / /sys/fs/cgroup/cpu rw,relatime - cgroup cgroup rw,cpu",
+            r"4 1 0:30 /user.slice /mnt/my\040groups rw,relatime shared:9 - cgroup2 none rw",
+        )
+    )
+    assert found == ("/mnt/my groups", "/sys/fs/cgroup")

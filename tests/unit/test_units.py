@@ -1,6 +1,7 @@
 """Sizes, durations, limits and permission bits."""
 
 import contextlib
+import re
 
 import pytest
 from hypothesis import given
@@ -174,3 +175,78 @@ def test_what_is_no_duration_is_refused_in_words(text: int | str, words: str) ->
 def test_parts_of_a_duration_add_up(seconds: int, milliseconds: int) -> None:
     both = units.duration(f"{seconds}s {milliseconds}ms")
     assert both == units.duration(seconds) + units.duration(f"{milliseconds}ms")
+
+
+@pytest.mark.parametrize(
+    ("value", "bound"),
+    (
+        ("max", None),
+        (4096, 4096),
+        ("512M", 512 << 20),
+        ("20%", units.Share(200_000)),
+        ("12.5%", units.Share(125_000)),
+        ("100%", units.Share(1_000_000)),
+    ),
+)
+def test_a_bound_on_memory_is_bytes_a_share_or_none(value: object, bound: object) -> None:
+    assert units.memory(value) == bound
+
+
+def test_a_share_is_of_the_whole() -> None:
+    assert units.Share(125_000).of(8 << 30) == 1 << 30
+
+
+@pytest.mark.parametrize("value", ("0%", "101%", "%", "-1%", "20 %", "x", True, 1.5, None, [], ""))
+def test_what_is_no_bound_on_memory_is_refused(value: object) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        units.memory(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "quota"),
+    (
+        ("max", None),
+        ("1 cpu", (100_000, 100_000)),
+        ("1.5 cpus", (150_000, 100_000)),
+        ("150%", (150_000, 100_000)),
+        ("20%", (20_000, 100_000)),
+        ("0.25%", (2_500, 1_000_000)),
+        ("50000 200000", (50_000, 200_000)),
+    ),
+)
+def test_processor_time_is_a_quota_in_a_period(text: str, quota: object) -> None:
+    assert units.cpu_quota(text) == quota
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    (
+        ("2", "write '2 cpus'"),
+        ("1.5", "write '1.5 cpus'"),
+        ("two cpus", "doesn't start with a number"),
+        ("0 cpus", "no less than 1000 microseconds"),
+        ("0.01%", "no less than 1000 microseconds"),
+        ("500 100000", "no less than 1000 microseconds"),
+        ("1000 500", "the period is"),
+        ("99999999999 cpus", "more processor time"),
+        ("-1%", "doesn't start with a number"),
+        ("", "isn't '1.5 cpus'"),
+        ("1.5cpus", "isn't '1.5 cpus'"),
+    ),
+)
+def test_what_is_no_processor_time_is_refused_in_words(text: str, words: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(words)):
+        units.cpu_quota(text)
+
+
+def test_a_list_of_numbers_is_read_and_written_as_the_kernel_does() -> None:
+    assert units.number_list("0-3, 6,8,7") == {0, 1, 2, 3, 6, 7, 8}
+    assert units.number_list_text([7, 6, 0, 2, 1, 9]) == "0-2,6-7,9"
+    for text in ("", "a", "1-", "-1", "3-1", "0,,1", "9999", "0-99999999999999999999"):
+        with pytest.raises(ValueError, match=r"."):
+            units.number_list(text)
+
+
+@given(st.frozensets(st.integers(0, 200), min_size=1))
+def test_a_list_of_numbers_survives_being_written(numbers: frozenset[int]) -> None:
+    assert units.number_list(units.number_list_text(numbers)) == numbers

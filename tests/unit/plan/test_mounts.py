@@ -324,9 +324,56 @@ BIND_HERE = {"type": "bind", "source": "/profiles", "target": "/p", "writable": 
 def test_the_profile_itself_is_protected_where_it_could_be_written_to(
     statements: dict[str, Any], kept: list[str]
 ) -> None:
-    plan = compiled(**statements)
+    plan = compiled(replace(ROOT, cgroup_points=()), **statements)
     found = [op.path for op in ops_of(plan, MaskPath) if op.how in (Mask.READ_ONLY, Mask.PIN)]
     assert found == kept
+
+
+@pytest.mark.parametrize(
+    ("statements", "kept"),
+    (
+        ({"filesystem": {"write": ["/"]}}, ["/run/a b", "/sys/fs/cgroup"]),
+        ({"filesystem": {"write": ["/sys"]}}, ["/sys/fs/cgroup"]),
+        ({"filesystem": {"write": ["/sys/fs"], "read": ["/sys"]}}, ["/sys/fs/cgroup"]),
+        ({"filesystem": {"write": ["/run"]}}, ["/run/a b"]),
+        ({"mounts": [BIND_HERE | {"source": "/sys"}]}, ["/p/fs/cgroup"]),
+        ({"mounts": [BIND_HERE | {"source": "/"}]}, ["/p/run/a b", "/p/sys/fs/cgroup"]),
+        ({"filesystem": {"read": ["/sys"]}}, []),
+        ({"filesystem": {"write": ["/sys"], "read": ["/sys/fs/cgroup"]}}, []),
+        ({"filesystem": {"write": ["/sys"], "deny": ["/sys/fs/cgroup"]}}, []),
+        ({"filesystem": {"write": ["/"]}, "rootfs": {"overlay": "tmpfs"}}, []),
+        (
+            {"rootfs": {"type": "directory", "path": "/run"}, "filesystem": {"write": ["/"]}},
+            ["/a b"],
+        ),
+    ),
+)
+def test_control_groups_stay_read_only_where_what_is_above_is_writable(
+    statements: dict[str, Any], kept: list[str]
+) -> None:
+    host = replace(ROOT, cgroup_points=("/run/a b", "/sys/fs/cgroup"))
+    ops = ops_of(compiled(host, **statements), MaskPath)
+    found = [op.path for op in ops if op.how == Mask.READ_ONLY and "app.toml" not in op.path]
+    assert [path for path in found if path in kept] == kept
+    assert all("cgroup" not in path and "a b" not in path for path in set(found) - set(kept))
+
+
+@pytest.mark.parametrize(
+    "statements",
+    (
+        {"filesystem": {"write": ["/sys/fs/cgroup"]}},
+        {"filesystem": {"write": ["/sys/fs/cgroup/user.slice"]}},
+        {"mounts": [BIND_HERE | {"source": "/sys/fs/cgroup"}]},
+        {"mounts": [BIND_HERE | {"source": "/sys/fs/cgroup/a"}]},
+        {
+            "rootfs": {"type": "directory", "path": "/sys"},
+            "filesystem": {"write": ["/fs/cgroup/a"]},
+        },
+    ),
+)
+def test_to_write_to_control_groups_is_an_error(statements: dict[str, Any]) -> None:
+    with pytest.raises(ProfileError, match="can lift the limits of any sandbox"):
+        compiled(**statements)
 
 
 def test_a_mount_over_the_root_is_refused() -> None:

@@ -56,7 +56,7 @@ def test_shipped_profiles_meet_it() -> None:
         "schema = 1\n[filesystem]\nproc = 'readonly'",
         "schema = 1\n[rlimits]\nnofile = [1]",
         "schema = 1\n[[mounts]]\ntype = 'bind'",
-        "schema = 1\n[resources]",
+        "schema = 1\n[resources]\nmemory = 1",
     ),
 )
 def test_an_editor_sees_what_is_wrong(text: str) -> None:

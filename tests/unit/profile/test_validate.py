@@ -153,7 +153,6 @@ def test_an_unknown_key_is_refused_with_a_suggestion(
 @pytest.mark.parametrize(
     "text",
     (
-        "[resources]\nmemory_max = '1G'",
         "[audit]",
         "[image]",
         "[[tests]]",
