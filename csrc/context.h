@@ -95,7 +95,7 @@ void *take_memory(struct context *c, size_t count, size_t size);
 /* In the supervisor, before the clone */
 op_function prepare_create_namespaces, prepare_map_ids, prepare_overlay, prepare_environment, prepare_execute,
         prepare_start_init, prepare_keep_descriptor, prepare_create_cgroup, prepare_set_cgroup, prepare_run_service,
-        prepare_open_notify;
+        prepare_open_notify, prepare_pass_sockets, prepare_keep_log;
 
 /* Sources of mounts, all before the first mount: in the supervisor where the plan says so, else in the sandbox */
 op_function open_bind_mount, open_bind_device, open_mount_dev, open_make_device, open_root_tree, open_overlay, open_open_notify;
@@ -110,7 +110,8 @@ op_function perform_map_ids, perform_set_ids, perform_set_groups, perform_set_de
         perform_limit_capabilities, perform_set_capabilities, perform_set_securebits, perform_set_no_new_privileges, perform_new_keyring, perform_protect_process,
         perform_create_landlock_ruleset, perform_allow_path, perform_allow_port, perform_start_init,
         perform_restrict_self, perform_check_descriptors, perform_seal_descriptors, perform_keep_descriptor,
-        perform_install_filter, perform_execute, perform_open_notify, perform_announce_payload;
+        perform_install_filter, perform_execute, perform_open_notify, perform_announce_payload,
+        perform_keep_log;
 
 /* operations.c */
 int for_each_op(struct context *c, int opening);

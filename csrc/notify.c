@@ -217,11 +217,20 @@ static int is_fdname(const char *name) {
         return name[n] == 0 && n > 0 && n <= FDNAME_MAX;
 }
 
+/* One would lead out of the root of whoever gets it back. */
+static int has_directory(const struct message *message) {
+        struct stat st;
+        for (uint32_t i = 0; i < message->fd_count; i++)
+                if (fstat(message->fds[i], &st) < 0 || S_ISDIR(st.st_mode))
+                        return 1;
+        return 0;
+}
+
 static void take_stored(const struct service *v, const struct message *message, const char *name, int removes, int polled) {
         char text[FDNAME_MAX + 64];
         if (name == NULL)
                 name = "stored"; /* as systemd calls what has no name */
-        if (!is_fdname(name))
+        if (!is_fdname(name) || has_directory(message))
                 return;
         snprintf(text, sizeof text, "%s=1\nFDNAME=" FDNAME_PREFIX "%s%s", removes ? "FDSTOREREMOVE" : "FDSTORE", name, polled ? "" : "\nFDPOLL=0");
         manager_send(v->manager, text, message->fds, removes ? 0 : message->fd_count);

@@ -112,13 +112,15 @@ struct plan_record {
         OP(56, Identify, "ss") /* for the record: a stem of the sandbox's name, the profile's path */                  \
         OP(60, RunService, "uuuuuuu")                                                                                  \
         OP(61, OpenNotify, "su")                                                                                       \
-        OP(62, AnnouncePayload, "")
+        OP(62, AnnouncePayload, "")                                                                                    \
+        OP(63, PassSockets, "l")                                                                                       \
+        OP(64, KeepLog, "uuu")
 
 enum plan_kind {
 #define OP(number, name, layout) PLAN_##name = number,
         PLAN_OPS(OP)
 #undef OP
-                PLAN_KIND_COUNT = 63
+                PLAN_KIND_COUNT = 65
 };
 
 /* MapIds: who writes the maps. What stands before it in a plan runs meanwhile, with ids that aren't mapped yet. */
@@ -178,6 +180,11 @@ struct op_identify { struct plan_ref stem, profile; };
 /* Times in microseconds, UINT64_MAX: without bound; 0 for no watchdog and no reload_signal. */
 enum { SERVICE_EXEC = 0, SERVICE_NOTIFY = 1 };
 struct op_run_service { uint64_t type, start_timeout_us, watchdog_us, stop_signal, stop_timeout_us, reload_signal, runtime_max_us; };
+/* names: of the sockets that are handed over, each of them at least once */
+struct op_pass_sockets { struct plan_ref names; };
+/* size: of one file in bytes; files: how many, the newest included */
+enum { LOG_FILE = 1, LOG_JOURNAL = 2 };
+struct op_keep_log { uint64_t where, size, files; };
 /* from_all: not the main process alone may speak */
 struct op_open_notify { struct plan_ref path; uint64_t from_all; };
 

@@ -3,6 +3,7 @@
 #include "cache.h"
 #include "manager.h"
 #include "notify.h"
+#include "output.h"
 #include "record.h"
 #include "sys.h"
 
@@ -74,6 +75,13 @@ uint32_t service_variables(const struct context *c, char **environment) {
                 environment[n++] = v->variables[1];
                 environment[n++] = v->variables[2];
         }
+        if (v->socket_count > 0) {
+                snprintf(v->variables[3], SERVICE_VARIABLE_MAX, "LISTEN_FDS=%u", v->socket_count);
+                strcpy(v->variables[4], "LISTEN_PID=" PID_ROOM);
+                environment[n++] = v->variables[3];
+                environment[n++] = v->variables[4];
+                environment[n++] = v->socket_names;
+        }
         return n;
 }
 
@@ -88,13 +96,17 @@ static void fill_in_pid(char *variable) {
         memcpy(at + 1, end, (size_t) (digits + sizeof digits - end));
 }
 
-/* The kernel tells the supervisor whose words these are, by its own numbers. */
+/* The kernel tells the supervisor whose words these are, by its own numbers.  A program beside the main one is none. */
 int perform_announce_payload(struct context *c, const void *payload) {
         struct report report = { .kind = REPORT_PAYLOAD };
         (void) payload;
         if (c->service == NULL || c->launch->joined) /* a program beside the main one is none */
                 return 0;
         fill_in_pid(c->service->variables[2]);
+        fill_in_pid(c->service->variables[4]);
+        int r = sockets_keep(c->service);
+        if (r < 0)
+                return r;
         return send(c->status_fd, &report, sizeof report, MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 
@@ -277,8 +289,11 @@ int service_attend(struct service *v, struct supervision *s) {
                 r = manager_attend(v->manager, s);
         if (r >= 0)
                 r = notify_attend(v->notify, v);
+        if (r >= 0)
+                r = output_attend(v->output, v);
         if (r < 0)
                 return r;
+        sockets_release(v);
         set_bound(v, v->op->start_timeout_us);
         loop_at(&s->loop, bound_in(v->op->runtime_max_us), lived_too_long, v);
         service_publish(v);
@@ -292,6 +307,7 @@ void service_end(struct service *v) {
         if (v->notify != NULL)
                 notify_take(v->notify);
         manager_flush(v->manager);
+        output_end(v->output);
 }
 
 void service_free(struct service *v) {
@@ -299,5 +315,7 @@ void service_free(struct service *v) {
                 return;
         notify_free(v->notify);
         manager_free(v->manager);
+        output_free(v->output);
+        free(v->socket_names);
         free(v);
 }

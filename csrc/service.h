@@ -15,6 +15,7 @@
 
 struct notify;
 struct manager;
+struct output;
 
 enum service_state {
         SERVICE_STARTING,
@@ -36,7 +37,10 @@ struct service {
         uint64_t watchdog_us;    /* 0: none */
         struct manager *manager; /* NULL: nobody has to be told */
         struct notify *notify;   /* NULL: the payload has no NOTIFY_SOCKET */
-        char variables[4][SERVICE_VARIABLE_MAX];
+        struct output *output;   /* NULL: the payload writes to where the supervisor does */
+        uint32_t socket_count;   /* descriptors from 3 on, for the payload */
+        char *socket_names;      /* LISTEN_FDNAMES=... */
+        char variables[5][SERVICE_VARIABLE_MAX];
 };
 
 /* ---- Launching: called by the executor ---- */
@@ -59,5 +63,8 @@ void service_hung(struct service *v);
 /* Says it to others: the state file. */
 void service_publish(struct service *v);
 void service_publish_soon(struct service *v);
+/* sockets.c */
+int sockets_keep(const struct service *v);
+void sockets_release(struct service *v);
 /* Takes what the sandbox has told of its start. */
 void service_take_reports(struct service *v);

@@ -19,7 +19,6 @@ from sandbox.plan.inputs import Inputs
 from sandbox.plan.kernel import NAMESPACES, SIGKILL
 from sandbox.plan.ops import (
     CALLERS_UMASK,
-    AnnouncePayload,
     BringUpLoopback,
     ChangeDirectory,
     CheckDescriptors,
@@ -112,8 +111,7 @@ def _steps(inputs: Inputs) -> Iterator[Step]:
 
     yield _identity_of_record(inputs)
     yield from cgroup.steps(inputs)
-    run = service.steps(inputs)
-    yield from run
+    yield from service.steps(inputs)
     yield from _namespaces(inputs, identity)
     yield from dies
     # What needs no mapped ids comes first: the supervisor writes the maps meanwhile.
@@ -129,6 +127,7 @@ def _steps(inputs: Inputs) -> Iterator[Step]:
     yield from rules
     yield from limits.rlimits(inputs)
     yield from _surroundings(inputs)
+    yield from service.output(inputs)
     yield Step(CheckDescriptors())
 
     if identity.keeps_setgroups:
@@ -147,9 +146,8 @@ def _steps(inputs: Inputs) -> Iterator[Step]:
         yield Step(StartInit(), ("process", "init"))
         if not profile.namespaces.pid:
             yield from dies
-    if run:
-        yield Step(AnnouncePayload(), ("service",))
     yield from _payload(inputs)
+    yield from service.announcement(inputs)
     if rules:
         yield Step(RestrictSelf(flags=0), ("landlock", "enabled"))
     if policy is not None:
@@ -221,7 +219,7 @@ def _surroundings(inputs: Inputs) -> Iterator[Step]:
 
 def _payload(inputs: Inputs) -> Iterator[Step]:
     process = inputs.profile.process
-    if process.terminal != "never":
+    if process.terminal != "never" and inputs.profile.service.log == "inherit":
         yield Step(OpenTerminal(), ("process", "terminal"))
     elif process.new_session:
         yield Step(NewSession(), ("process", "new_session"))
@@ -299,6 +297,8 @@ def _flags(inputs: Inputs, steps: list[Step]) -> int:
         flags |= PlanFlag.SOURCES_OUTSIDE
     if inputs.resolved.uses_cwd:
         flags |= PlanFlag.FOR_CWD
+    if inputs.profile.service.log != "inherit":
+        return flags
     if inputs.profile.process.terminal == "auto":
         flags |= PlanFlag.TERMINAL_AUTO
     if inputs.profile.process.terminal == "always":

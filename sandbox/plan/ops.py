@@ -66,7 +66,13 @@ from sandbox.plan.process_ops import (
     StartInit,
 )
 from sandbox.plan.record import Op
-from sandbox.plan.service_ops import AnnouncePayload, OpenNotify, RunService
+from sandbox.plan.service_ops import (
+    AnnouncePayload,
+    KeepLog,
+    OpenNotify,
+    PassSockets,
+    RunService,
+)
 from sandbox.plan.supervisor_ops import Identify
 
 __all__ = [
@@ -92,6 +98,7 @@ __all__ = [
     "Identify",
     "InstallFilter",
     "KeepDescriptor",
+    "KeepLog",
     "LimitCapabilities",
     "MakeDevice",
     "MakeDirectory",
@@ -111,6 +118,7 @@ __all__ = [
     "NullStdin",
     "OpenNotify",
     "OpenTerminal",
+    "PassSockets",
     "ProtectProcess",
     "RestrictRoot",
     "RestrictSelf",

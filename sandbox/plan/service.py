@@ -8,7 +8,7 @@ import msgspec
 from sandbox import units
 from sandbox.plan.inputs import Inputs
 from sandbox.plan.record import Step
-from sandbox.plan.service_ops import RunService
+from sandbox.plan.service_ops import AnnouncePayload, KeepLog, LogTo, PassSockets, RunService
 from sandbox.profile.model import Service
 from sandbox.profile.resolved import KeyPath
 
@@ -18,10 +18,6 @@ shows of the host."""
 
 UNENFORCED: Final[dict[KeyPath, str]] = {
     ("service", "survive"): "let a payload outlive its supervisor",
-    ("service", "log"): "keep a service's log",
-    ("service", "log_size"): "keep a service's log",
-    ("service", "log_files"): "keep a service's log",
-    ("service", "sockets"): "hand sockets over",
     ("service", "health"): "check a service's health",
     ("secrets",): "hand secrets over",
 }
@@ -67,6 +63,27 @@ def is_service(inputs: Inputs) -> bool:
 _DEFAULT: Final = Service()
 
 
+def output(inputs: Inputs) -> list[Step]:
+    """Where standard output and error go, if not to sbx's own."""
+    service = inputs.profile.service
+    if service.log == "inherit":
+        return []
+    if inputs.profile.process.terminal == "always":
+        inputs.conflict(
+            ("service", "log"),
+            "the output can't be kept: process.terminal = 'always' shows it on a terminal",
+            "set process.terminal = 'never', or service.log = 'inherit'",
+        )
+    where = LogTo.FILE if service.log == "file" else LogTo.JOURNAL
+    op = KeepLog(where=where, size=units.size(service.log_size), files=service.log_files)
+    return [Step(op, ("service", "log"))]
+
+
+def announcement(inputs: Inputs) -> list[Step]:
+    """How the supervisor learns which process is the main one; none where there is no service."""
+    return [Step(AnnouncePayload(), ("service",))] if is_service(inputs) else []
+
+
 def steps(inputs: Inputs) -> list[Step]:
     """What the supervisor is to do; none where the payload is no service."""
     if not is_service(inputs):
@@ -81,4 +98,8 @@ def steps(inputs: Inputs) -> list[Step]:
         reload_signal=signal.Signals[service.reload_signal] if service.reload_signal else 0,
         runtime_max=units.timeout(service.runtime_max),
     )
-    return [Step(run, ("service",))]
+    found = [Step(run, ("service",))]
+    if service.sockets or service.type == "notify":
+        names = tuple(sorted(set(service.sockets)))
+        found.append(Step(PassSockets(names=names), ("service", "sockets")))
+    return found

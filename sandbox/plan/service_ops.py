@@ -1,7 +1,9 @@
 """Ops of [service]: what the supervisor does for the payload while it lives."""
 
 import signal
+from enum import IntEnum
 
+from sandbox.plan.kernel import size_words
 from sandbox.plan.record import Op
 
 UNBOUNDED = 2**64 - 1
@@ -43,6 +45,40 @@ class OpenNotify(Op, frozen=True, kw_only=True):
     def describe(self) -> str:
         who = "every process in the sandbox" if self.from_all else "the main process"
         return f"{self.path} takes messages of sd_notify(3) from {who}"
+
+
+class PassSockets(Op, frozen=True, kw_only=True):
+    """Sockets of socket activation become the payload's; each name is there at least once."""
+
+    KIND = 63
+    names: tuple[str, ...]
+
+    def describe(self) -> str:
+        if not self.names:
+            return "hand over the descriptors that the service has stored with its manager"
+        return "hand over the sockets of socket activation: " + ", ".join(self.names)
+
+
+class LogTo(IntEnum):
+    """Where the payload's output is kept."""
+
+    FILE = 1
+    JOURNAL = 2
+
+
+class KeepLog(Op, frozen=True, kw_only=True):
+    """Standard output and error go to the supervisor; `size` is one file's, of `files`."""
+
+    KIND = 64
+    where: int
+    size: int
+    files: int
+
+    def describe(self) -> str:
+        if self.where == LogTo.JOURNAL:
+            return "standard output and error go to the journal, under the sandbox's name"
+        limit = f"{self.files} of at most {size_words(self.size)}"
+        return f"standard output and error are kept in files, {limit}"
 
 
 class AnnouncePayload(Op, frozen=True, kw_only=True):

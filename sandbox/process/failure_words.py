@@ -11,6 +11,7 @@ from sandbox.plan.record import Op
 from sandbox.process import surroundings
 from sandbox.process.cgroup_words import cgroup_words
 from sandbox.process.launch import STAGE_RECORD, Failure
+from sandbox.process.service_words import service_words
 from sandbox.process.words import Words
 
 DETAIL_INTERPRETER: Final = 1
@@ -50,7 +51,7 @@ def words_of(op: Op, failure: Failure, command: str | None) -> Words:
             return _execute(op.argv[0] if command is None else command, failure)
     if failure.stage == STAGE_CLONE:
         return _clone(failure.error)
-    found = _by_op(op, failure) or _by_error(op, failure.error)
+    found = service_words(op, failure) or _by_op(op, failure) or _by_error(op, failure.error)
     return found or Words(
         f"{_lower(op.describe())}: {os.strerror(failure.error)}",
         _FILTERED if failure.error == errno.EPERM and surroundings.is_filtered() else DOCTOR,
@@ -197,11 +198,6 @@ def _by_op(op: Op, failure: Failure) -> Words | None:
         return Words(
             f"descriptor {op.number} is declared, but not open",
             f"open it: sbx run ... {op.number}<FILE",
-        )
-    if isinstance(op, ops.RunService) and error == errno.EINVAL:
-        return Words(
-            "NOTIFY_SOCKET of sbx's own environment is no path and no abstract name",
-            "give it as systemd does, or take it out: env -u NOTIFY_SOCKET sbx run ...",
         )
     if isinstance(op, ops.SetRlimit) and error == errno.EPERM:
         return Words(

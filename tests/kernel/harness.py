@@ -129,9 +129,11 @@ class Sandbox:
         self._var_cache = os.path.join(place, "var-cache")
         self.runtime = os.path.join(place, "run")
         """Where live sandboxes of this caller are recorded."""
-        for path in (place, self.home, self._var_cache, self.runtime):
+        self.logs = os.path.join(place, "log")
+        """Where the logs of this caller's services are kept."""
+        for path in (place, self.home, self._var_cache, self.runtime, self.logs):
             os.makedirs(path, 0o755, exist_ok=True)
-        self.own(directory, place, self.home, self.runtime)
+        self.own(directory, place, self.home, self.runtime, self.logs)
         self._write(os.path.join(place, "base.toml"), BASE.format(probe=probe), 0o644)
 
     @property
@@ -151,6 +153,7 @@ class Sandbox:
             "HOME": self.home,
             "LANG": "C.UTF-8",
             "SBX_RUNTIME_DIR": self.runtime,
+            "SBX_LOG_DIR": self.logs,
         }
 
     def own(self, *paths: str) -> None:

@@ -15,10 +15,6 @@ from tests.plans import ROOT, compiled, ops_of
 PROGRAM = {"seccomp": {"allow": ["@program"]}}
 STATED: dict[KeyPath, dict[str, Any]] = {
     ("service", "survive"): {"service": {"survive": True}},
-    ("service", "log"): {"service": {"log": "journal"}},
-    ("service", "log_size"): {"service": {"log": "file", "log_size": "1M"}},
-    ("service", "log_files"): {"service": {"log": "file", "log_files": 2}},
-    ("service", "sockets"): {"service": {"sockets": ["http"]}},
     ("service", "health"): {"service": {"health": {"tcp": "127.0.0.1:80"}}},
     ("secrets",): {"secrets": {"a": {"env": "A"}}},
 }
