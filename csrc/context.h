@@ -78,6 +78,7 @@ struct context {
         uint8_t *memory; /* one block for all that the launch needs */
         size_t memory_size, memory_used;
         struct sbx_cpus cpus; /* the caller's */
+        struct secrets *secrets; /* NULL: there are none, or they are where they belong */
         struct service *service; /* NULL: the plan runs none, or nobody attends to it */
 
         const struct plan_record *record; /* the op at hand */
@@ -95,7 +96,8 @@ void *take_memory(struct context *c, size_t count, size_t size);
 /* In the supervisor, before the clone */
 op_function prepare_create_namespaces, prepare_map_ids, prepare_overlay, prepare_environment, prepare_execute,
         prepare_start_init, prepare_keep_descriptor, prepare_create_cgroup, prepare_set_cgroup, prepare_run_service,
-        prepare_open_notify, prepare_pass_sockets, prepare_keep_log;
+        prepare_open_notify, prepare_pass_sockets, prepare_keep_log,
+        prepare_mount_secrets, prepare_place_secret;
 
 /* Sources of mounts, all before the first mount: in the supervisor where the plan says so, else in the sandbox */
 op_function open_bind_mount, open_bind_device, open_mount_dev, open_make_device, open_root_tree, open_overlay, open_open_notify;
@@ -111,7 +113,7 @@ op_function perform_map_ids, perform_set_ids, perform_set_groups, perform_set_de
         perform_create_landlock_ruleset, perform_allow_path, perform_allow_port, perform_start_init,
         perform_restrict_self, perform_check_descriptors, perform_seal_descriptors, perform_keep_descriptor,
         perform_install_filter, perform_execute, perform_open_notify, perform_announce_payload,
-        perform_keep_log;
+        perform_keep_log, perform_mount_secrets, perform_place_secret;
 
 /* operations.c */
 int for_each_op(struct context *c, int opening);
@@ -146,6 +148,10 @@ int child_report(struct sbx_child *child, struct report *ret_report);
 /* service.c: the variables that the payload gets of it; how many */
 uint32_t service_variables(const struct context *c, char **environment);
 #define SERVICE_VARIABLES 6u
+
+/* secrets.c */
+void secrets_wipe(struct context *c);
+int secrets_hide(const struct context *c, const char *entry, size_t size);
 
 /* channel.c */
 ssize_t send_with_fd(int socket, const void *data, size_t size, int fd);

@@ -25,6 +25,8 @@ static void release(struct context *c) {
                         close_fd(&c->tree_fds[i]);
         for (uint32_t i = 0; i < c->layers_opened; i++)
                 close_fd(&c->layer_fds[i]);
+        if (c->secrets != NULL)
+                secrets_wipe(c);
         close_fd(&c->rootfs_fd);
         close_fd(&c->source.fd);
         close_fd(&c->status_fd);

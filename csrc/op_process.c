@@ -154,6 +154,8 @@ static int name_is_passed(const struct context *c, const struct op_set_environme
         const struct plan_ref *names = plan_list(c->plan, op->pass);
         const char *equals = strchr(entry, '=');
         size_t n = equals ? (size_t) (equals - entry) : 0;
+        if (c->secrets != NULL && secrets_hide(c, entry, n))
+                return 0;
         for (uint32_t i = 0; n > 0 && i < op->pass.len; i++) {
                 const char *name = string_of(c, names[i]);
                 size_t len = names[i].len;

@@ -114,13 +114,15 @@ struct plan_record {
         OP(61, OpenNotify, "su")                                                                                       \
         OP(62, AnnouncePayload, "")                                                                                    \
         OP(63, PassSockets, "l")                                                                                       \
-        OP(64, KeepLog, "uuu")
+        OP(64, KeepLog, "uuu")                                                                                         \
+        OP(65, MountSecrets, "suu")                                                                                    \
+        OP(66, PlaceSecret, "sus")
 
 enum plan_kind {
 #define OP(number, name, layout) PLAN_##name = number,
         PLAN_OPS(OP)
 #undef OP
-                PLAN_KIND_COUNT = 65
+                PLAN_KIND_COUNT = 67
 };
 
 /* MapIds: who writes the maps. What stands before it in a plan runs meanwhile, with ids that aren't mapped yet. */
@@ -185,6 +187,11 @@ struct op_pass_sockets { struct plan_ref names; };
 /* size: of one file in bytes; files: how many, the newest included */
 enum { LOG_FILE = 1, LOG_JOURNAL = 2 };
 struct op_keep_log { uint64_t where, size, files; };
+/* uid, gid: of all that is there, as numbered inside.  Every PlaceSecret stands behind it. */
+struct op_mount_secrets { struct plan_ref target; uint64_t uid, gid; };
+/* source: the name of the credential or variable, or the file's path */
+enum { SECRET_CREDENTIAL = 1, SECRET_FILE = 2, SECRET_ENV = 3 };
+struct op_place_secret { struct plan_ref name; uint64_t from; struct plan_ref source; };
 /* from_all: not the main process alone may speak */
 struct op_open_notify { struct plan_ref path; uint64_t from_all; };
 

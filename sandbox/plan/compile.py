@@ -57,6 +57,7 @@ from sandbox.plan.record import (
 from sandbox.plan.seccomp_policy import keyrings_allowed, user_namespaces_reachable
 from sandbox.profile.model import Feature
 from sandbox.profile.resolved import KeyPath, ResolvedProfile
+from sandbox.profile.service import SECRETS_DIRECTORY
 
 # Its root directory is made anew at boot: what the kernel was started with may differ since.
 _BOOT_MARK: Final = "/proc"
@@ -212,7 +213,10 @@ def _surroundings(inputs: Inputs) -> Iterator[Step]:
     if process.umask != "inherit":
         mask = units.octal(process.umask, maximum=0o777)
     yield Step(SetUmask(mask=mask), ("process", "umask"))
-    fixed = tuple(f"{name}={value}" for name, value in sorted(environment.set.items()))
+    given = dict(environment.set)
+    if any(secret.credential for secret in inputs.profile.secrets.values()):
+        given.setdefault("CREDENTIALS_DIRECTORY", SECRETS_DIRECTORY)
+    fixed = tuple(f"{name}={value}" for name, value in sorted(given.items()))
     passed = tuple(sorted(set(environment.pass_)))
     yield Step(SetEnvironment(set=fixed, passed=passed), ("environment",))
 

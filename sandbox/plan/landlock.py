@@ -170,7 +170,7 @@ def rules(inputs: Inputs, tree: Tree) -> Iterator[Rule]:
 
 def _of_node(inputs: Inputs, node: Node) -> Access:
     match node.kind:
-        case Kind.HOST | Kind.SHOWN | Kind.TMPFS | Kind.MOUNT:
+        case Kind.HOST | Kind.SHOWN | Kind.TMPFS | Kind.MOUNT | Kind.SECRETS:
             return _of_rights(node.rights)
         case Kind.DEV:
             return _DEVICE | Access.READ_DIR

@@ -24,9 +24,12 @@ from sandbox.plan.ops import (
     MountOverlay,
     MountRoot,
     MountRootTree,
+    MountSecrets,
     MountTmpfs,
     OpenNotify,
+    PlaceSecret,
     RestrictRoot,
+    SecretFrom,
     SetMountAttributes,
     WriteFile,
 )
@@ -165,7 +168,20 @@ class _Assembly:
                 "use a newer kernel",
             )
 
+    def _secrets(self, node: Node) -> Iterator[Step]:
+        uid, gid = self.identity.uid, self.identity.gid
+        yield Step(MountSecrets(target=node.path, uid=uid, gid=gid), node.origin)
+        for name, secret in sorted(self.profile.secrets.items()):
+            (kind,) = secret.kinds()
+            origin = SecretFrom[kind.upper()]
+            op = PlaceSecret(name=name, origin=origin, source=getattr(secret, kind))
+            yield Step(op, ("secrets", name))
+        self.seals.append(Step(SetMountAttributes(path=node.path, attributes=SEALED), node.origin))
+
     def _node(self, node: Node) -> Iterator[Step]:
+        if node.kind == Kind.SECRETS:
+            yield from self._secrets(node)
+            return
         for op in self._ops(node):
             yield Step(op, node.origin)
 

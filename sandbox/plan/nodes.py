@@ -33,8 +33,9 @@ class Kind(IntEnum):
     FILE = 9
     MOUNT = 10
     NOTIFY = 11
-    MASK = 12
-    DENY = 13
+    SECRETS = 12
+    MASK = 13
+    DENY = 14
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):

@@ -69,9 +69,12 @@ from sandbox.plan.record import Op
 from sandbox.plan.service_ops import (
     AnnouncePayload,
     KeepLog,
+    MountSecrets,
     OpenNotify,
     PassSockets,
+    PlaceSecret,
     RunService,
+    SecretFrom,
 )
 from sandbox.plan.supervisor_ops import Identify
 
@@ -112,6 +115,7 @@ __all__ = [
     "MountOverlay",
     "MountRoot",
     "MountRootTree",
+    "MountSecrets",
     "MountTmpfs",
     "NewKeyring",
     "NewSession",
@@ -119,11 +123,13 @@ __all__ = [
     "OpenNotify",
     "OpenTerminal",
     "PassSockets",
+    "PlaceSecret",
     "ProtectProcess",
     "RestrictRoot",
     "RestrictSelf",
     "RunService",
     "SealDescriptors",
+    "SecretFrom",
     "SetCapabilities",
     "SetCgroup",
     "SetDeathSignal",

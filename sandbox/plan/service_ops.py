@@ -81,6 +81,39 @@ class KeepLog(Op, frozen=True, kw_only=True):
         return f"standard output and error are kept in files, {limit}"
 
 
+class MountSecrets(Op, frozen=True, kw_only=True):
+    """Memory that is never swapped out, owned by the payload; `uid` and `gid` as numbered inside."""
+
+    KIND = 65
+    target: str
+    uid: int
+    gid: int
+
+    def describe(self) -> str:
+        return f"{self.target} is memory for secrets, read by user {self.uid} alone"
+
+
+class SecretFrom(IntEnum):
+    """Where a secret comes from."""
+
+    CREDENTIAL = 1
+    FILE = 2
+    ENV = 3
+
+
+class PlaceSecret(Op, frozen=True, kw_only=True):
+    """A secret's content, read by the supervisor at each launch; `source` names where it is."""
+
+    KIND = 66
+    name: str
+    origin: int
+    source: str
+
+    def describe(self) -> str:
+        kinds = ("the credential", "the file", "the caller's variable")
+        return f"secret {self.name} is what {kinds[self.origin - 1]} {self.source} has"
+
+
 class AnnouncePayload(Op, frozen=True, kw_only=True):
     """Tells the supervisor which process is the main one."""
 

@@ -16,6 +16,7 @@ from sandbox.plan.protections import protections
 from sandbox.plan.service import NOTIFY_PATH
 from sandbox.profile.files import Mount
 from sandbox.profile.resolved import KeyPath
+from sandbox.profile.service import SECRETS_DIRECTORY
 
 # Names that distributions link into /usr, or leave out. A profile may list all of them.
 USUAL_LINKS: Final = ("/bin", "/lib", "/lib32", "/lib64", "/libx32", "/sbin")
@@ -60,6 +61,9 @@ class _Builder:
         self._proc_and_dev()
         self._generated()
         self._notify()
+        if self.profile.secrets:
+            path, origin = SECRETS_DIRECTORY, ("secrets",)
+            self._put(Node(path=path, kind=Kind.SECRETS, rights=Right.READ, origin=origin))
         for node in protections(self.inputs, self.nodes, self._real):
             self._put(node)
         nodes = self._without_repetition()

@@ -25,6 +25,8 @@ def service_words(op: Op, failure: Failure) -> Words | None:
                 f"the journal doesn't take messages: {os.strerror(failure.error)}",
                 "start it (systemctl start systemd-journald.socket), or set service.log = 'file'",
             )
+        case ops.PlaceSecret():
+            return _secret(op, failure.error)
         case ops.KeepLog():
             return _log(failure.error)
         case _:
@@ -50,6 +52,35 @@ def _sockets(op: ops.PassSockets, error: int) -> Words | None:
     if not os.environ.get("LISTEN_FDS"):
         given = "none"
     return Words(f"the sockets that the profile expects are {expected}; handed over: {given}", hint)
+
+
+def _secret(op: ops.PlaceSecret, error: int) -> Words:
+    source = op.source
+    if error == errno.EFBIG:
+        return Words(
+            f"secret '{op.name}' is too large: one has at most 1 MiB, all together 4 MiB",
+            "hand it over as a file: [[mounts]]",
+        )
+    if error == errno.E2BIG:
+        return Words("there are more than 256 secrets", "put several into one")
+    if op.origin == ops.SecretFrom.ENV:
+        return Words(
+            f"secret '{op.name}': sbx's environment has no variable {source}",
+            f"set it: {source}=... sbx run ...; sudo and systemd pass none unless told to",
+        )
+    if op.origin == ops.SecretFrom.CREDENTIAL:
+        why = os.strerror(error)
+        if error == errno.ENOTDIR and "CREDENTIALS_DIRECTORY" not in os.environ:
+            why = "sbx was given no credentials"
+        return Words(
+            f"secret '{op.name}': there is no credential {source}: {why}",
+            f"the unit needs LoadCredential={source}:PATH; outside of a unit use "
+            "systemd-run -p LoadCredential=..., or state 'file' in place of 'credential'",
+        )
+    return Words(
+        f"secret '{op.name}': {source} can't be read: {os.strerror(error)}",
+        "it has to be a file that the caller of sbx can read",
+    )
 
 
 def _log(error: int) -> Words:

@@ -16,7 +16,6 @@ PROGRAM = {"seccomp": {"allow": ["@program"]}}
 STATED: dict[KeyPath, dict[str, Any]] = {
     ("service", "survive"): {"service": {"survive": True}},
     ("service", "health"): {"service": {"health": {"tcp": "127.0.0.1:80"}}},
-    ("secrets",): {"secrets": {"a": {"env": "A"}}},
 }
 
 
