@@ -34,7 +34,6 @@ struct sbx_launch {
     ...;
 };
 struct sbx_child { pid_t pid; int terminal_fd; ...; };
-int sbx_was_ended(const struct sbx_child *child);
 struct sbx_usage {
     uint64_t begun_ns, wall_ns;
     uint64_t user_us, system_us;
@@ -52,6 +51,7 @@ struct sbx_exit {
     int32_t left;
     struct sbx_usage usage;
 };
+int record_name(const struct sbx_launch *launch, char *name);
 int sbx_start(const struct sbx_launch *launch, struct sbx_child *ret_child,
               struct sbx_failure *ret_failure);
 int sbx_await_exec(const struct sbx_launch *launch, struct sbx_child *child,
@@ -111,6 +111,6 @@ ffibuilder = cffi.FFI()
 ffibuilder.cdef(CDEF)
 ffibuilder.set_source(
     "sandbox._core",
-    '#include "plan.h"\n#include "executor.h"\n#include "trace.h"\n#include "trace_filter.h"\n',
+    '#include "plan.h"\n#include "executor.h"\n#include "record.h"\n#include "trace.h"\n#include "trace_filter.h"\n',
     sources=sorted(set(glob.glob("csrc/*.c")) - {"csrc/launcher.c"}),
 )

@@ -201,9 +201,4 @@ void sbx_attend_end(struct supervision *s, const struct sbx_exit *end);
 int sbx_block_signals(uint64_t *ret_old);
 int sbx_restore_signals(uint64_t old);
 
-/* Whether the supervisor has ended it without having been asked to. */
-static inline int sbx_was_ended(const struct sbx_child *child) {
-        return child->ended_for == SBX_TIMEOUT || child->ended_for == SBX_WATCHDOG;
-}
-
 void sbx_release(struct sbx_child *child);

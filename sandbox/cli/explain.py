@@ -40,18 +40,22 @@ def run_explained(
     streams: int,
     as_json: bool,
     path: str | None,
+    report: str | None,
 ) -> int:
-    """Runs the payload, follows it, and tells what was refused; the payload's wait status."""
+    """Runs the payload, follows it, and tells what was refused; sbx's exit status."""
+    from sandbox.cli.ending import open_report, tell_end
     from sandbox.explain import Explanation
+    from sandbox.process.ending import end_of
     from sandbox.process.launch import LaunchFailedError
     from sandbox.process.terminal import Signals, attend
 
+    report_fd = open_report(report) if report is not None else -1
     explanation = Explanation(resolved, host, plan)
     with _target(path) as target, Signals() as signals:
         try:
             child = explanation.start(argv=words, environ=environ, terminal=streams)
             try:
-                status = attend(child, streams, signals)
+                attend(child, streams, signals)
                 content = explanation.report(child)
             finally:
                 child.close()
@@ -62,9 +66,12 @@ def run_explained(
             if as_json or content.denials:
                 _tell(content, resolved, target, status=error.exit_code, as_json=as_json)
             raise error from None
-        code = 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
-        _tell(content, resolved, target, status=code, as_json=as_json)
-    return status
+        end = end_of(child.end)
+        _tell(content, resolved, target, status=end.exit_status, as_json=as_json)
+    # Beside JSON on standard error nothing else may be there.
+    quiet = as_json and path is None
+    tell_end(end, plan, resolved, name=child.name, words=words, report=report_fd, quiet=quiet)
+    return end.exit_status
 
 
 @contextlib.contextmanager

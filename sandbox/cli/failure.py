@@ -5,6 +5,7 @@ import os
 import click
 
 from sandbox._paths import working_directory
+from sandbox.cli.ending import tell_failure
 from sandbox.errors import SandboxError
 from sandbox.plan import codec
 from sandbox.plan.record import Plan, SetStamp
@@ -19,17 +20,28 @@ from sandbox.profile.resolved import Overrides, ResolvedProfile
 @click.argument("op", type=int)
 @click.argument("error", type=int)
 @click.argument("detail", type=int)
+@click.argument("report_fd", type=int)
+@click.argument("name")
 @click.argument("words", nargs=-1, type=click.UNPROCESSED)
 def command(
-    plan_fd: int, stage: int, op: int, error: int, detail: int, words: tuple[str, ...]
+    plan_fd: int,
+    stage: int,
+    op: int,
+    error: int,
+    detail: int,
+    report_fd: int,
+    name: str,
+    words: tuple[str, ...],
 ) -> int:
     """Explain a failed launch."""
     plan = codec.decode(os.pread(plan_fd, codec.MAX_SIZE, 0))
     failure = Failure(stage, op, error, detail)
-    raise located_error(plan, failure, words[0] if words else None, _resolved(plan))
+    failed = located_error(plan, failure, words[0] if words else None, resolved_of(plan))
+    tell_failure(failed, plan, name=name, words=words, report=report_fd or -1)
+    raise failed
 
 
-def _resolved(plan: Plan) -> ResolvedProfile | None:
+def resolved_of(plan: Plan) -> ResolvedProfile | None:
     """The profile that the plan was made from, as it is now."""
     from sandbox.profile.load import load
 

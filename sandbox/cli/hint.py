@@ -12,11 +12,10 @@ from sandbox.cli.output import paint
 from sandbox.errors import EXIT_SIGNAL_BASE
 
 VARIABLE: Final = "SBX_HINTS"
-KILLED: Final = "the system call filter killed it; 'sbx run --explain ...' names the call"
 FAILED: Final = "if the sandbox was in its way, 'sbx run --explain ...' names what was refused"
 _LAST_SIGNAL: Final = 31
 _FAULTS: Final = frozenset(
-    {signal.SIGSYS, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT}
+    {signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT}
     | {signal.SIGTRAP, signal.SIGXFSZ, signal.SIGXCPU}
 )
 """Signals that tell of the program's own fault, as a refused call may make one."""
@@ -24,8 +23,6 @@ _FAULTS: Final = frozenset(
 
 def hint_for(status: int) -> str:
     """The hint for a wait status; empty where there is nothing to say."""
-    if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGSYS:
-        return KILLED
     code = EXIT_SIGNAL_BASE + os.WTERMSIG(status) if os.WIFSIGNALED(status) else status >> 8
     number = code - EXIT_SIGNAL_BASE
     if code == 0 or (0 < number <= _LAST_SIGNAL and number not in _FAULTS):

@@ -7,7 +7,7 @@ a stale one, a terminal of the sandbox's own.
 import os
 import time
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import click
 import msgspec
@@ -17,7 +17,7 @@ from sandbox.cli import output
 from sandbox.cli.arguments import ASSIGNMENT, PROFILE, WORD
 from sandbox.cli.help import Verb
 from sandbox.cli.hint import give_hint
-from sandbox.errors import EXIT_ENDED, EXIT_SIGNAL_BASE, SandboxError
+from sandbox.errors import SandboxError
 from sandbox.plan.record import Plan, PlanFlag
 from sandbox.process.failure import located_error
 from sandbox.profile.resolved import Overrides, ResolvedProfile
@@ -38,6 +38,12 @@ LAUNCHER_VARIABLE: Final = "SBX_LAUNCHER"
     help="Give a variable of the profile's [vars] another value.",
 )
 @click.option("--name", metavar="NAME", help="What others know this sandbox by: sbx ps, sbx stop.")
+@click.option(
+    "--report",
+    metavar="FILE",
+    type=click.Path(),
+    help="Write how it ended, and what it has used, into FILE as one JSON object.",
+)
 @click.option("--timing", is_flag=True, help="Print where the launch spent its time.")
 @click.option("--explain", is_flag=True, help="Say at the end what was refused, and why.")
 @click.option("--json", "as_json", is_flag=True, help="With --explain: as one JSON object.")
@@ -53,6 +59,7 @@ def command(
     profile: str,
     variables: tuple[str, ...],
     name: str | None,
+    report: str | None,
     timing: bool,
     explain: bool,
     as_json: bool,
@@ -64,6 +71,30 @@ def command(
     The exit status is the command's; 128 and the signal's number if one ended it; 124 if a time of
     [service] was up; 125 if sbx itself failed, 126 if the command can't be executed, 127 if there is none.
     """
+    _agree(timing=timing, explain=explain or target is not None, as_json=as_json, report=report)
+    asked = _Asked(name, report, timing, explain, as_json, target)
+    try:
+        return _run(profile, variables, asked, words)
+    except SandboxError as error:
+        if report is not None:
+            from sandbox.cli.ending import open_report, tell_failure
+
+            tell_failure(error, None, name=name or "", words=words, report=open_report(report))
+        raise
+
+
+class _Asked(NamedTuple):
+    """The options of one run."""
+
+    name: str | None
+    report: str | None
+    timing: bool
+    explain: bool
+    as_json: bool
+    target: str | None
+
+
+def _run(profile: str, variables: tuple[str, ...], asked: _Asked, words: tuple[str, ...]) -> int:
     from sandbox.host import probe
     from sandbox.plan import codec
     from sandbox.plan.compile import compile as compile_plan
@@ -72,7 +103,6 @@ def command(
     from sandbox.process.failure_words import NO_COMMAND
     from sandbox.profile.load import load
 
-    _agree(timing=timing, explain=explain or target is not None, as_json=as_json)
     started_ns = time.time_ns()
     # An entry without a name came in by execve(2), and os.execve refuses to pass it on.
     environ = {name: value for name, value in os.environ.items() if name}
@@ -92,27 +122,35 @@ def command(
     _keep(plan, profile, variables, cwd, environ, started_ns, launcher)
     streams = _terminal(plan)
     _find_cgroup(plan, environ)
-    if explain or target is not None:
+    if asked.explain or asked.target is not None:
         from sandbox.cli.explain import run_explained
 
         _warn_of_gaps(plan)
-        return _exit_code(
-            run_explained(
-                plan, resolved, host, words, environ, streams=streams, as_json=as_json, path=target
-            )
+        return run_explained(
+            plan,
+            resolved,
+            host,
+            words,
+            environ,
+            streams=streams,
+            as_json=asked.as_json,
+            path=asked.target,
+            report=asked.report,
         )
-    if streams and not timing:
-        return _run_with_terminal(data, plan, resolved, words, environ, streams, name)
-    return _hand_over(launcher, data, words, environ, timing=timing, name=name)
+    if streams and not asked.timing:
+        return _run_with_terminal(data, plan, resolved, words, environ, streams, asked)
+    return _hand_over(launcher, data, words, environ, asked)
 
 
-def _agree(*, timing: bool, explain: bool, as_json: bool) -> None:
+def _agree(*, timing: bool, explain: bool, as_json: bool, report: str | None) -> None:
     if as_json and not explain:
         raise SandboxError("--json goes with --explain or --explain-to")
     if timing and explain:
         raise SandboxError(
             "--timing and --explain don't go together", hint="what is followed takes longer"
         )
+    if timing and report is not None:
+        raise SandboxError("--timing and --report don't go together", hint="run it twice")
 
 
 def _assignment(text: str) -> tuple[str, str]:
@@ -168,25 +206,29 @@ def _run_with_terminal(
     words: Sequence[str],
     environ: dict[str, str],
     streams: int,
-    name: str | None,
+    asked: _Asked,
 ) -> int:
+    from sandbox.cli.ending import open_report, tell_end
+    from sandbox.process.ending import end_of
     from sandbox.process.launch import LaunchFailedError, start
     from sandbox.process.terminal import Signals, attend
 
     _warn_of_gaps(plan)
+    report = open_report(asked.report) if asked.report is not None else -1
     try:
         with Signals() as signals:
-            child = start(data, argv=words, environ=environ, terminal=streams, name=name)
+            child = start(data, argv=words, environ=environ, terminal=streams, name=asked.name)
             try:
-                status = attend(child, streams, signals)
-                if child.was_ended:
-                    return EXIT_ENDED
+                attend(child, streams, signals)
             finally:
                 child.close()
     except LaunchFailedError as failed:
         raise located_error(plan, failed.failure, words[0] if words else None, resolved) from None
-    give_hint(status)
-    return _exit_code(status)
+    end = end_of(child.end)
+    tell_end(end, plan, resolved, name=child.name, words=words, report=report)
+    if not end.is_told:
+        give_hint(end.status)
+    return end.exit_status
 
 
 def _find_cgroup(plan: Plan, environ: dict[str, str]) -> None:
@@ -208,12 +250,6 @@ def _warn_of_gaps(plan: Plan) -> None:
             output.warn(f"not enforced on this host, and optional: {op.feature}")
 
 
-def _exit_code(status: int) -> int:
-    if os.WIFSIGNALED(status):
-        return EXIT_SIGNAL_BASE + os.WTERMSIG(status)
-    return os.waitstatus_to_exitcode(status)
-
-
 def _launcher() -> str:
     """The native program, where sbx was started without it."""
     import sysconfig
@@ -222,21 +258,17 @@ def _launcher() -> str:
 
 
 def _hand_over(
-    launcher: str,
-    data: bytes,
-    words: Sequence[str],
-    environ: dict[str, str],
-    *,
-    timing: bool,
-    name: str | None,
+    launcher: str, data: bytes, words: Sequence[str], environ: dict[str, str], asked: _Asked
 ) -> int:
     """This process becomes the launcher: a supervisor that waits needs no interpreter."""
     fd = os.memfd_create("sbx-plan", 0)
     os.set_inheritable(fd, True)
     os.write(fd, data)
-    options = ["--timing"] if timing else []
-    if name is not None:
-        options += ["--name", name]
+    options = ["--timing"] if asked.timing else []
+    if asked.name is not None:
+        options += ["--name", asked.name]
+    if asked.report is not None:
+        options += ["--report", asked.report]
     arguments = [launcher, "run", "--plan-fd", str(fd), *options, "--", *words]
     try:
         os.execve(launcher, arguments, environ)

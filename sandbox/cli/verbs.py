@@ -22,4 +22,4 @@ VERBS = {
 }
 
 # What sbx itself turns to Python for; nobody types these.
-INTERNAL = {"_failure": "failure", "_timing": "timing", "_prepare": "prepare"}
+INTERNAL = {"_failure": "failure", "_ended": "ended", "_timing": "timing", "_prepare": "prepare"}

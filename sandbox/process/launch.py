@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 from sandbox._core import ffi, lib
 
 STAGE_RECORD: Final = 7
+_NAME_MAX: Final = 64
 
 
 class Failure(NamedTuple):
@@ -57,9 +58,16 @@ class Child:
         return int(self._child.terminal_fd)
 
     @property
-    def was_ended(self) -> bool:
-        """Whether its supervisor has ended it without having been asked to: too late, or hung."""
-        return bool(lib.sbx_was_ended(self._child))
+    def name(self) -> str:
+        """What others know it by, or would if it were recorded."""
+        text = ffi.new("char[]", _NAME_MAX + 1)
+        lib.record_name(self._launch, text)
+        return os.fsdecode(ffi.string(text))
+
+    @property
+    def end(self) -> Any:
+        """The `struct sbx_exit` once it is reaped; `process.ending` reads it."""
+        return self._end
 
     def send_signal(self, number: int) -> None:
         """Sends a signal to the sandbox's first process, which hands it on; or a service is asked so."""

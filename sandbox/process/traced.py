@@ -94,7 +94,7 @@ class TracedChild(Child):
         self._tracer.thread.join(0 if self._tracer.finished.is_set() else 0.02)
         if self._tracer.thread.is_alive():
             return None
-        return self._tracer.status()
+        return self._tracer.status(self._end)
 
     @property
     def root(self) -> int:
@@ -221,13 +221,12 @@ class _Tracer:
             kept[index] = self.keep(refusal)
         lib.sbx_trace_keep(self.trace, kept)
 
-    def status(self) -> int:
+    def status(self, end: Any) -> int:
         """The payload's wait status. Raises LaunchFailedError, or OSError if it got away."""
         if self.problem is not None:
             raise self.problem
         if self.error < 0:
             raise OSError(-self.error, os.strerror(-self.error))
-        end = ffi.new("struct sbx_exit *")
         lib.sbx_collect(self.child, self._status[0], end)
         if end.failure.stage:
             raise TracedLaunchFailedError(failure_of(end.failure), self.followed())
