@@ -252,6 +252,7 @@ def _units(
         profile=path if is_path(profile) else profile,
         launcher=os.path.abspath(launcher_path()),
         systemd=version or manager.version() or NEWEST,
+        own=(launcher_path(), sys.prefix, os.path.dirname(__file__), *resolved.files),
         account=account,
         variables=variables,
         environment=environment,
@@ -313,7 +314,7 @@ def _try_out(wish: "Wish", resolved: "ResolvedProfile") -> None:
     from sandbox.systemd import trial
     from sandbox.systemd.hardening import hardening
 
-    settings = dict(hardening(resolved.profile, wish.manager, wish.account))
+    settings = dict(hardening(resolved.profile, wish.manager, wish.account, wish.own))
     kept = settings.get("CapabilityBoundingSet")
     is_root = wish.manager == "system" and not wish.account
     words = ["--profile", wish.profile]

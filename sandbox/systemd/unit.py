@@ -23,7 +23,8 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     `profile` is a shipped profile's name or an absolute path, `launcher` the absolute path of sbx.
     `account` is the user of a system's service, empty for root. `variables` (the profile's) and
     `environment` are NAME=VALUE. `listen` gives each socket's name its addresses. `credentials`
-    are paths by the name of the credential. `systemd` is its version.
+    are paths by the name of the credential. `systemd` is its version. `own` are all files that sbx
+    itself and the profile consist of.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     profile: str
     launcher: str
     systemd: int
+    own: tuple[str, ...] = ()
     account: str = ""
     variables: tuple[str, ...] = ()
     environment: tuple[str, ...] = ()
@@ -118,7 +120,7 @@ def _service(
         *_start(profile, wish),
         *_end(profile),
         *_surroundings(profile, wish, places),
-        *hardening(profile, wish.manager, wish.account),
+        *hardening(profile, wish.manager, wish.account, wish.own),
     ]
     return [("Unit", unit), ("Service", settings), ("Install", install)]
 

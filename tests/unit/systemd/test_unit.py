@@ -176,6 +176,27 @@ def test_newuidmap_is_left_its_privileges() -> None:
     assert service(**ranged)["NoNewPrivileges"] == "yes"
 
 
+def test_homes_are_hidden_where_nothing_of_them_is_needed() -> None:
+    assert service(wish(own=("/usr/bin/sbx",)))["ProtectHome"] == "yes"
+    assert "ProtectHome" not in service(wish(own=("/home/u/sbx",)))
+    assert "ProtectHome" not in service(filesystem={"read": ["/"]})
+    assert "ProtectHome" not in service(mounts=[bind("/root/x", writable=False)])
+    assert service(filesystem={"read": ["/homes", "/rooted"]})["ProtectHome"] == "yes"
+
+
+def test_what_the_filter_grants_beyond_the_ordinary_is_left_alone() -> None:
+    def found(*allow: str, **more: Any) -> dict[str, str]:
+        return service(seccomp={"allow": ["@program", *allow], **more})
+
+    both = {"RestrictAddressFamilies", "LockPersonality"}
+    assert both <= set(found()) & set(found("@network")) & set(found("@service"))
+    assert both - set(found("@sockets")) == {"RestrictAddressFamilies"}
+    assert both - set(found("socket")) == {"RestrictAddressFamilies"}
+    assert both - set(found("@execution-domain")) == {"LockPersonality"}
+    rule = {"call": "socket", "action": "allow", "args": [{"index": 0, "op": "eq", "value": 40}]}
+    assert both - set(found(rules=[rule])) == {"RestrictAddressFamilies"}
+
+
 def test_devices_of_the_host_stay_visible() -> None:
     assert service()["PrivateDevices"] == "yes"
     assert "PrivateDevices" not in service(devices={"allow": ["/dev/kvm"]})
