@@ -246,13 +246,19 @@ def _units(
         environ=environ,
         overrides=overrides,
     )
+    if not resolved.profile.process.command:
+        raise SandboxError(
+            "the profile has no command that a service could run",
+            hint="set process.command in a profile that extends it",
+            origin=resolved.files[0],
+        )
     wish = Wish(
         name=_name(name or resolved.profile.profile.name),
         manager=whose,
         profile=path if is_path(profile) else profile,
         launcher=os.path.abspath(launcher_path()),
         systemd=version or manager.version() or NEWEST,
-        own=(launcher_path(), sys.prefix, os.path.dirname(__file__), *resolved.files),
+        own=(*_own_files(account), *resolved.files),
         account=account,
         variables=variables,
         environment=environment,
@@ -265,6 +271,14 @@ def _units(
         owner = trial.account_of(account) if account else Owner(uid=0, gid=0, home="/root")
         found = places(resolved.profile, owner)
     return wish, resolved, units_of(resolved.profile, wish, found)
+
+
+def _own_files(account: str) -> tuple[str, ...]:
+    """What sbx consists of, and where a service keeps its compiled plans."""
+    from sandbox.systemd.trial import account_of
+
+    kept = (os.path.join(account_of(account).home, ".cache"),) if account else ()
+    return (launcher_path(), sys.prefix, os.path.dirname(os.path.abspath(__file__)), *kept)
 
 
 def _pair(option: str, text: str) -> tuple[str, str]:

@@ -13,6 +13,7 @@ def test_a_unit_names_the_launcher_and_the_profile_by_their_paths(sbx: Sbx) -> N
     path = os.path.join(sbx.home, "my app.toml")
     with open(path, "w", encoding="utf-8") as file:
         file.write("schema = 1\n[profile]\nname = 'app'\ndescription = 'Runs 100% well.'\n")
+        file.write("[process]\ncommand = ['true']\n")
     done = sbx("systemd", "unit", "./my app.toml", "--set", "a=b", cwd=sbx.home)
     assert done.returncode == 125
     assert "the profile has no variable 'a'" in done.stderr
@@ -26,7 +27,7 @@ def test_a_unit_names_the_launcher_and_the_profile_by_their_paths(sbx: Sbx) -> N
 def test_json_has_every_unit(sbx: Sbx) -> None:
     path = os.path.join(sbx.home, "app.toml")
     with open(path, "w", encoding="utf-8") as file:
-        file.write("schema = 1\n[service]\nsockets = ['http']\n")
+        file.write("schema = 1\n[process]\ncommand = ['true']\n[service]\nsockets = ['http']\n")
     done = sbx("systemd", "unit", "--json", "--user", "--listen", "http=8080", path)
     units = {unit["name"]: unit["text"] for unit in json.loads(done.stdout)}
     assert list(units) == ["app.service", "app.socket"]
@@ -46,6 +47,7 @@ def test_json_has_every_unit(sbx: Sbx) -> None:
         (["unit", "nginx", "--user", "--run-as", "x"], "--run-as is for services of the system"),
         (["unit", "nginx", "--run-as", "no-such-user"], "there is no user 'no-such-user'"),
         (["unit", "nginx", "--systemd-version", "246"], "systemd 246 lacks"),
+        (["unit", "minimal"], "the profile has no command"),
         (["unit", "no-such-profile"], "no-such-profile"),
         (["remove", "no-such-service"], "has no unit of 'no-such-service'"),
         (["frob"], "no such command 'frob'"),
