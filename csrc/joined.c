@@ -15,11 +15,14 @@ static int announce_by_signal(int fd) {
         return fcntl(fd, F_SETFL, flags | O_ASYNC) < 0 ? -errno : 0;
 }
 
-void joined_open(struct joined *j, const struct context *c, const struct plan_record *from, uint32_t index) {
+void joined_prepare(struct joined *j, const struct plan_record *from, uint32_t index) {
         j->from = from;
         j->index = index;
         for (uint32_t i = 0; i < JOINED_MAX; i++)
                 j->programs[i].fd = -1;
+}
+
+void joined_listen(const struct context *c) {
         announce_by_signal(c->status_fd);
 }
 

@@ -19,8 +19,10 @@ struct joined {
         } programs[JOINED_MAX];
 };
 
+void joined_prepare(struct joined *j, const struct plan_record *from, uint32_t index);
+
 /* Has a signal come, SIGIO, whenever somebody asks or hangs up. */
-void joined_open(struct joined *j, const struct context *c, const struct plan_record *from, uint32_t index);
+void joined_listen(const struct context *c);
 
 /* Takes what has come. */
 void joined_serve(struct joined *j, struct context *c);
