@@ -231,6 +231,15 @@ def test_nonsense_for_the_init_harms_nobody(sandbox: Sandbox, join: Join) -> Non
         assert join("nonsense", sandbox.probe, "exit", "3").returncode == 3
 
 
+def test_a_program_that_busies_its_init_cant_put_it_off(sandbox: Sandbox, join: Join) -> None:
+    """The init listens when a moment has passed by the clock, not once it has had nothing to do for so long."""
+    orphans = "echo ready; while :; do (sleep 0.005 &); sleep 0.005; done"
+    with named(sandbox, "busy", "sh", "-c", orphans, text=SHELL):
+        begun = time.monotonic()
+        assert join("busy", "true", timeout=SECONDS).returncode == 0
+        assert time.monotonic() - begun < SECONDS / 2
+
+
 def test_without_an_init_nothing_can_be_started(sandbox: Sandbox, join: Join) -> None:
     with named(sandbox, "bare", text="[process]\ninit = false"):
         done = join("bare", "true")
