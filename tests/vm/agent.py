@@ -33,7 +33,7 @@ PORT: Final = "sbx-agent"
 READY: Final = 0
 """The id of the frame that says that the guest has booted; no request has it."""
 
-PATH: Final = "/opt/sbx/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 _LENGTHS: Final = struct.Struct("<II")
 _CHUNK: Final = 32768

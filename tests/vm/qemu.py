@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from typing import IO, Any, Final
 
 from tests.vm import recipe
-from tests.vm.agent import PORT
 
 _CONSOLE_TAIL: Final = 4000
 _MONITOR_SECONDS: Final = 60
@@ -66,24 +65,15 @@ class Qemu:
         self._monitor, monitor = self._pair()
         self._monitor.settimeout(_MONITOR_SECONDS)
         self._answers = self._ends.enter_context(self._monitor.makefile("r", encoding="utf-8"))
-        disk = f"file={image}/disk,if=none,id=disk,format=raw,cache=unsafe"
         arguments = [
-            *recipe.MACHINE,
-            *("-smp", str(cpus), "-m", str(memory)),
-            *("-kernel", f"{image}/vmlinuz", "-initrd", f"{image}/initrd"),
-            *("-append", recipe.CMDLINE),
-            *("-drive", f"{disk},snapshot={'off' if kept else 'on'}"),
-            *("-device", "virtio-blk-pci,drive=disk"),
-            *("-chardev", "file,id=console,path=/dev/stdout,append=on"),
-            *("-serial", "chardev:console"),
             *("-chardev", f"socket,id=agent,fd={agent.fileno()}"),
-            *("-device", f"virtserialport,chardev=agent,name={PORT}"),
             *("-chardev", f"socket,id=monitor,fd={monitor.fileno()}"),
             *("-mon", "chardev=monitor,mode=control"),
+            *recipe.hardware(image, memory=memory, cpus=cpus, kept=kept, agent="agent"),
             *options,
         ]
         if resumed:
-            arguments += ["-incoming", f"exec:cat {shlex.quote(f'{image}/state')}"]
+            arguments += ["-incoming", "defer"]
         self._process = subprocess.Popen(
             ["setpriv", "--pdeathsig", "KILL", recipe.QEMU, *arguments],
             stdin=subprocess.DEVNULL,
@@ -97,9 +87,19 @@ class Qemu:
         self._answer()  # the greeting
         self.command("qmp_capabilities")
         if resumed:
+            self._resume(image)
+
+    def _resume(self, image: str) -> None:
+        try:
+            self.command("migrate-incoming", uri=f"exec:cat {shlex.quote(f'{image}/state')}")
             while self.command("query-status")["status"] == "inmigrate":
                 time.sleep(0.02)
-            self.command("cont")
+        except MachineError as error:
+            raise MachineError(
+                f"the state in {image} can't be resumed: remove that directory, and all of it is"
+                f" made anew; {error}"
+            ) from error
+        self.command("cont")
 
     def _pair(self) -> tuple[socket.socket, socket.socket]:
         ours, theirs = socket.socketpair()
@@ -123,6 +123,8 @@ class Qemu:
 
     def failure(self, words: str) -> MachineError:
         """The error to raise, with what is known."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(0.2)  # it may be about to end
         code = self._process.poll()
         state = "qemu runs" if code is None else f"qemu ended with {code}"
         return MachineError(f"{words}; {state}; its console:\n{self.console()}")

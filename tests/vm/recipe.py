@@ -7,6 +7,8 @@ import subprocess
 import tomllib
 from typing import Final
 
+from tests.vm.agent import PORT
+
 HERE: Final = os.path.dirname(os.path.abspath(__file__))
 TREE: Final = os.path.dirname(os.path.dirname(HERE))
 
@@ -71,21 +73,35 @@ MEMORY: Final = 1024
 """MiB."""
 CPUS: Final = 2
 
-# A saved state fits only a machine with just these options, and the same qemu.
-MACHINE: Final = (
-    *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
-    *("-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max"),
-    *("-device", "virtio-serial-pci"),
-)
-CMDLINE: Final = "console=ttyS0 quiet panic=-1 mitigations=off systemd.show_status=0"
-
 QEMU: Final = "qemu-system-x86_64"
+_CMDLINE: Final = "console=ttyS0 quiet panic=-1 mitigations=off systemd.show_status=0"
 
 # What the image is made by and of, and what its saved state depends on.
 _MADE_FROM: Final = (
-    *("recipe.py", "image.py", "initrd.py", "qemu.py", "agent.py", "add-kernel.sh"),
+    *("recipe.py", "builder.py", "initrd.py", "agent.py", "add-kernel.sh"),
     "guest/**",
 )
+
+
+def hardware(image: str, *, memory: int, cpus: int, kept: bool, agent: str) -> list[str]:
+    """qemu's options for the machine with the image in this directory; `agent` is a chardev's name.
+
+    A saved state fits only a machine with just these, and the same qemu. With `kept` the disk's file
+    is written to.
+    """
+    disk = f"file={image}/disk,if=none,id=disk,format=raw,cache=unsafe"
+    return [
+        *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
+        *("-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max"),
+        *("-smp", str(cpus), "-m", str(memory)),
+        *("-kernel", f"{image}/vmlinuz", "-initrd", f"{image}/initrd", "-append", _CMDLINE),
+        *("-drive", f"{disk},snapshot={'off' if kept else 'on'}"),
+        *("-device", "virtio-blk-pci,drive=disk"),
+        # Standard output is where the console goes; see qemu.py.
+        *("-chardev", "file,id=console,path=/dev/stdout,append=on", "-serial", "chardev:console"),
+        *("-device", "virtio-serial-pci"),
+        *("-device", f"virtserialport,chardev={agent},name={PORT}"),
+    ]
 
 
 def requirements() -> list[str]:

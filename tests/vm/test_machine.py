@@ -124,8 +124,11 @@ def test_time_that_is_up_ends_a_command_and_its_children(machine: Machine) -> No
 
 
 def test_time_that_is_up_ends_a_unit(machine: Machine) -> None:
-    with pytest.raises(subprocess.TimeoutExpired):
-        machine.run("sleep", "4712", unit=True, timeout=5)
+    script = "echo begun; exec sleep 4712"
+    with machine.start("sh", "-c", script, unit=True, timeout=8) as running:
+        running.await_output("begun\n")
+        with pytest.raises(subprocess.TimeoutExpired):
+            running.wait()
     machine.shell("while pgrep -fx 'sleep 4712'; do sleep 0.1; done", timeout=10)
 
 

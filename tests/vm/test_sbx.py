@@ -11,11 +11,10 @@ USERS = ("root", "user")
 
 # Of each layer some tests of tests/kernel: all of them would take an hour here.
 TELLING = {
-    "test_privileges.py": ("a_set_user_id_program", "nested_user_namespace"),
-    "test_namespaces.py": ("payload_is_its_own", "landlock", "as_the_top"),
-    "test_root.py": ("a_submount_keeps", "mounted_on_the_host_later"),
+    "test_privileges.py": ("a_set_user_id_program",),
+    "test_namespaces.py": ("landlock", "as_the_top"),
+    "test_root.py": ("mounted_on_the_host_later",),
     "test_mounts.py": ("idmap_shows", "an_overlay_takes_changes"),
-    "test_filter.py": ("cannot_be_taken_off",),
 }
 
 
@@ -37,10 +36,10 @@ def test_doctor_has_nothing_to_complain_of(machine: Machine, user: str) -> None:
 
 
 def test_what_holds_on_other_kernels_holds_on_this_one(machine: Machine, place: str) -> None:
-    """Mounts, privileges, namespaces, Landlock's newest scopes, the filter."""
+    """Mounts, privileges, namespaces, Landlock's newest scopes."""
     names = " or ".join(name for names in TELLING.values() for name in names)
     done = run_tests(machine, place, "-k", names, *(f"tests/kernel/{file}" for file in TELLING))
     assert done.returncode == 0, done.stdout + done.stderr
     passed = re.search(r"^(\d+) passed", done.stdout, re.MULTILINE)
     assert passed
-    assert int(passed[1]) > 15
+    assert int(passed[1]) > 12
