@@ -17,6 +17,12 @@ static int new_cover(struct context *c, int dir, int directory, mode_t mode) {
         return take_fd(&fd);
 }
 
+/* What isn't there can't be covered.  Where it can't be made nobody with the caller's rights can make it later. */
+int prepare_provide_directory(struct context *c, const void *payload) {
+        mkdir(string_of(c, ((const struct op_path *) payload)->path), 0700);
+        return 0;
+}
+
 /* What covers a path stays the same for all paths, unless mount points are to be made in it. */
 static int cover_of(struct context *c, int directory, uint64_t how, int *ret_own) {
         if (how == MASK_PASSAGE) {

@@ -7,6 +7,7 @@ static const struct {
         op_function *open;    /* sources of mounts */
         op_function *perform; /* in the sandbox */
 } operations[PLAN_KIND_COUNT] = {
+        [PLAN_ProvideDirectory] = { .prepare = prepare_provide_directory },
         [PLAN_CreateCgroup] = { .prepare = prepare_create_cgroup },
         [PLAN_SetCgroup] = { .prepare = prepare_set_cgroup },
         [PLAN_RunService] = { .prepare = prepare_run_service },

@@ -110,6 +110,7 @@ struct plan_record {
         OP(51, CreateCgroup, "u")                                                                                      \
         OP(52, SetCgroup, "ssss")                                                                                      \
         OP(56, Identify, "ss") /* for the record: a stem of the sandbox's name, the profile's path */                  \
+        OP(57, ProvideDirectory, "s")                                                                                  \
         OP(60, RunService, "uuuuuuu")                                                                                  \
         OP(61, OpenNotify, "su")                                                                                       \
         OP(62, AnnouncePayload, "")                                                                                    \

@@ -32,6 +32,7 @@ from sandbox.plan.ops import (
     NullStdin,
     OpenTerminal,
     ProtectProcess,
+    ProvideDirectory,
     RestrictSelf,
     SealDescriptors,
     SetDeathSignal,
@@ -111,6 +112,8 @@ def _steps(inputs: Inputs) -> Iterator[Step]:
     rules = landlock.steps(inputs, statements)
 
     yield _identity_of_record(inputs)
+    for place in statements.provided:
+        yield Step(ProvideDirectory(path=place))
     yield from cgroup.steps(inputs)
     yield from service.steps(inputs)
     yield from _namespaces(inputs, identity)
@@ -310,6 +313,13 @@ def _flags(inputs: Inputs, steps: list[Step]) -> int:
     return flags
 
 
+def _variables(inputs: Inputs) -> dict[str, str | None]:
+    resolved = inputs.resolved
+    callers = {name: resolved.caller.get(name) for name in inputs.variables}
+    values = {name: words[0] if words else None for name, words in callers.items()}
+    return {**values, **resolved.environment}
+
+
 def _stamps(inputs: Inputs) -> Iterator[Record]:
     """What the plan was made from, as far as it was read with the profile."""
     resolved, host = inputs.resolved, inputs.host
@@ -331,7 +341,7 @@ def _stamps(inputs: Inputs) -> Iterator[Record]:
             mtime_ns=state.mtime_ns,
             ctime_ns=state.ctime_ns,
         )
-    for name, value in sorted(resolved.environment.items()):
+    for name, value in sorted(_variables(inputs).items()):
         yield VariableStamp(name=name, is_set=int(value is not None), value=value or "")
     if resolved.uses_cwd:
         yield CwdStamp(path=resolved.cwd)

@@ -18,6 +18,7 @@ class Inputs:
         self.host = host
         self.not_enforced: set[str] = set()
         self.watched: set[Watched] = set()
+        self.variables: set[str] = set()
         self._problems: list[Problem] = []
 
     def conflict(self, key: KeyPath, reason: str, hint: str = "") -> None:
@@ -42,6 +43,10 @@ class Inputs:
             advice = f"or add '{feature}' to profile.optional, to run without it"
             self.lacks(key, message, f"{hint}; {advice}")
         self.not_enforced.add(feature)
+
+    def depends_on(self, variable: str) -> None:
+        """The plan depends on the value of this variable of the caller's."""
+        self.variables.add(variable)
 
     def watch(self, *paths: str, follow: bool = True, any_state: bool = False) -> None:
         """The plan depends on what these paths are; in `any_state` only on which files."""

@@ -60,6 +60,8 @@ class Tree(msgspec.Struct, frozen=True, kw_only=True):
 
     nodes: tuple[Node, ...]
     root: Right | None
+    provided: tuple[str, ...] = ()
+    """Directories of the host's that have to be there to be covered."""
 
     def is_mounted(self, path: str) -> bool:
         """Whether a statement about this very path brings a mount of its own."""

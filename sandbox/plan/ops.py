@@ -76,7 +76,7 @@ from sandbox.plan.service_ops import (
     RunService,
     SecretFrom,
 )
-from sandbox.plan.supervisor_ops import Identify
+from sandbox.plan.supervisor_ops import Identify, ProvideDirectory
 
 __all__ = [
     "ANY_DEVICE",
@@ -125,6 +125,7 @@ __all__ = [
     "PassSockets",
     "PlaceSecret",
     "ProtectProcess",
+    "ProvideDirectory",
     "RestrictRoot",
     "RestrictSelf",
     "RunService",

@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from sandbox import units
+from sandbox.plan import runtime
 from sandbox.plan.identity import Identity, accounts
 from sandbox.plan.inputs import Inputs
 from sandbox.plan.nodes import Kind, Node, Right, Tree, depth, nearest_above
@@ -66,8 +67,11 @@ class _Builder:
             self._put(Node(path=path, kind=Kind.SECRETS, rights=Right.READ, origin=origin))
         for node in protections(self.inputs, self.nodes, self._real):
             self._put(node)
-        nodes = self._without_repetition()
-        return Tree(nodes=tuple(nodes), root=self.root)
+        found = list(runtime.covers(self.inputs, self.nodes, root=self.root is not None))
+        for cover, origin in found:
+            self._put(Node(path=cover.path, kind=Kind.DENY, origin=origin))
+        provided = tuple(dict.fromkeys(cover.place for cover, _ in found))
+        return Tree(nodes=tuple(self._without_repetition()), root=self.root, provided=provided)
 
     def _put(self, node: Node) -> None:
         other = self.nodes.get(node.path)

@@ -21,6 +21,7 @@ from sandbox.profile.variables import NO_DIRECTORY, UNSET, Definition, InvalidEr
 
 _Place: TypeAlias = Callable[[KeyPath], Statement | None]
 _ON_COMMAND_LINE = "command line"
+_ABOUT_RUNTIME = ("SBX_RUNTIME_DIR", "XDG_RUNTIME_DIR")
 
 
 def load(
@@ -173,10 +174,17 @@ def _resolved(graph: Graph, merged: Merged, variables: Variables, cwd: str) -> R
         uses_cwd=variables.uses_cwd,
         looked_at=variables.looked_at,
         markers=variables.markers,
+        caller={name: _paths_of(variables.of_caller(name)) for name in _ABOUT_RUNTIME},
         cwd=cwd,
         locate=partial(_locate, graph, place),
         report=partial(_report, graph, place),
     )
+
+
+def _paths_of(value: str | None) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    return (value, os.path.realpath(value)) if value.startswith("/") else (value,)
 
 
 def _place(merged: Merged, path: KeyPath) -> Statement | None:

@@ -53,7 +53,8 @@ class ResolvedProfile(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     were read. `environment` holds the variables that were looked up, with None for one that
     wasn't set. `uses_cwd` says whether the profile depends on `cwd`, `looked_at` has the paths that
     ${up:NAME} was looked for at, true for what was found, and `markers` those of them that are
-    directories. `locate` gives the place of a
+    directories. `caller` has what the caller's variables say about the runtime directory, as it
+    stands there and as it really is; nothing depends on them yet. `locate` gives the place of a
     statement, None for a default; `report` makes a problem of one.
     """
 
@@ -64,6 +65,7 @@ class ResolvedProfile(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     uses_cwd: bool
     looked_at: Mapping[str, bool]
     markers: tuple[str, ...] = ()
+    caller: Mapping[str, tuple[str, ...] | None] = {}
     cwd: str
     locate: Callable[[KeyPath], Origin | None]
     report: Callable[[KeyPath, str, str], Problem]

@@ -56,6 +56,10 @@ class Variables:
         self.uses_cwd = False
         self._found: dict[str, Found] = {}
 
+    def of_caller(self, name: str) -> str | None:
+        """A variable of the caller's, without the profile coming to depend on it."""
+        return self._environ.get(name)
+
     @property
     def looked_at(self) -> Mapping[str, bool]:
         """The paths that were looked at for ${up:NAME}; true for those that were found."""
