@@ -68,8 +68,8 @@ class _Builder:
         for node in protections(self.inputs, self.nodes, self._real):
             self._put(node)
         found = list(runtime.covers(self.inputs, self.nodes, root=self.root is not None))
-        for cover, origin in found:
-            self._put(Node(path=cover.path, kind=Kind.DENY, origin=origin))
+        for cover, by in found:
+            self._put(Node(path=cover.path, kind=Kind.DENY, origin=by))
         provided = tuple(dict.fromkeys(cover.place for cover, _ in found))
         return Tree(nodes=tuple(self._without_repetition()), root=self.root, provided=provided)
 
