@@ -96,7 +96,7 @@ void *take_memory(struct context *c, size_t count, size_t size);
 /* In the supervisor, before the clone */
 op_function prepare_create_namespaces, prepare_map_ids, prepare_overlay, prepare_environment, prepare_execute,
         prepare_start_init, prepare_keep_descriptor, prepare_create_cgroup, prepare_set_cgroup, prepare_run_service,
-        prepare_open_notify, prepare_pass_sockets, prepare_keep_log, prepare_provide_directory,
+        prepare_open_notify, prepare_pass_sockets, prepare_keep_log, prepare_check_health, prepare_provide_directory,
         prepare_mount_secrets, prepare_place_secret;
 
 /* Sources of mounts, all before the first mount: in the supervisor where the plan says so, else in the sandbox */

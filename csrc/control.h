@@ -15,6 +15,9 @@ enum control_verb {
                            * 0 and CONTROL_DEFAULT: SIGTERM and 10 seconds, or what a service's profile says */
 };
 #define CONTROL_DEFAULT UINT64_MAX
+/* The value of an exec: standard streams that become a new terminal; words that are for the probe (probe.h). */
+#define CONTROL_TERMINAL 7u
+#define CONTROL_PROBE 8u
 
 struct control_request {
         uint32_t version, verb;

@@ -76,6 +76,7 @@ struct sbx_launch {
         struct sbx_timing *timing; /* NULL: none is taken */
         uint32_t served;           /* what runs comes as a call over `channel`, which takes the reports too (serve.h) */
         int channel;
+        uint32_t probes;           /* joined, and the words are for the probe in place of a program (probe.h) */
         uint32_t joined;           /* served, beside a payload that has made the environment and has its descriptors */
         const int *private_fds;    /* the caller's own, which the sandbox closes before anything else; -1: none */
         uint32_t private_count;
@@ -139,6 +140,7 @@ enum sbx_cause {
         SBX_WATCHDOG = 7,
         SBX_STOPPED = 8,
         SBX_FAILED = 9,        /* `failure` says why */
+        SBX_UNHEALTHY = 10,    /* as SBX_WATCHDOG: its checks failed, and the profile says that it is to end then */
 };
 
 /* Its pid can't become another process's before it is reaped. */

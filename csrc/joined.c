@@ -49,11 +49,12 @@ static int hold_standard_streams(int *connection, int *ruleset) {
         return 0;
 }
 
-static void joined_process(const struct joined *j, struct context *c, int connection, uint32_t terminal) __attribute__((noreturn));
-static void joined_process(const struct joined *j, struct context *c, int connection, uint32_t terminal) {
+static void joined_process(const struct joined *j, struct context *c, int connection, uint32_t wish) __attribute__((noreturn));
+static void joined_process(const struct joined *j, struct context *c, int connection, uint32_t wish) {
         struct sbx_launch launch = *c->launch;
         launch.served = launch.joined = 1;
-        launch.terminal = terminal;
+        launch.terminal = wish & CONTROL_TERMINAL;
+        launch.probes = wish & CONTROL_PROBE;
         launch.timing = NULL;
         c->launch = &launch;
         c->status_fd = connection;
@@ -85,7 +86,7 @@ static void start_program(struct joined *j, struct context *c, int connection) {
         struct control_request request;
         struct report report = { .kind = REPORT_LAUNCHED };
         ssize_t n = recv(connection, &request, sizeof request, MSG_DONTWAIT);
-        if (n != sizeof request || request.version != CONTROL_VERSION || request.verb != CONTROL_EXEC || request.value > 7)
+        if (n != sizeof request || request.version != CONTROL_VERSION || request.verb != CONTROL_EXEC || (request.value & ~(uint64_t) (CONTROL_TERMINAL | CONTROL_PROBE)) != 0)
                 return;
         int place = free_place(j);
         int pid = place < 0 ? place : CALL(SYS_clone, (long) SIGCHLD, 0, 0, 0, 0);

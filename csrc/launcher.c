@@ -156,12 +156,13 @@ static void tell_end(const struct cached_plan *p, const struct request *request,
         tell(arguments, sizeof arguments / sizeof *arguments, request->command, environment);
 }
 
-/* The two ends that sbx brings about; sandbox/process/ending.py has the same words. */
+/* The ends that sbx brings about; sandbox/process/ending.py has the same words. */
 static int tell_ended(const char *name, uint32_t cause) {
         say("sbx: ");
         say(name);
-        say(cause == SBX_WATCHDOG ? ": ended by sbx: it gave no sign of life in time (service.watchdog)\n"
-                                  : ": ended by sbx: a time of [service] was up\n");
+        say(cause == SBX_WATCHDOG    ? ": ended by sbx: it gave no sign of life in time (service.watchdog)\n"
+            : cause == SBX_UNHEALTHY ? ": ended by sbx: its checks failed (service.health)\n"
+                                     : ": ended by sbx: a time of [service] was up\n");
         return EXIT_ENDED;
 }
 
@@ -299,7 +300,7 @@ static int run(const struct cached_plan *p, const struct request *request, char 
         }
         if (request->timing)
                 show_timing(p, launch.timing, exit_code(end.status), environment);
-        if (request->report_fd < 0 && end.left == 0 && (end.cause == SBX_TIMEOUT || end.cause == SBX_WATCHDOG))
+        if (request->report_fd < 0 && end.left == 0 && (end.cause == SBX_TIMEOUT || end.cause == SBX_WATCHDOG || end.cause == SBX_UNHEALTHY))
                 return tell_ended(name, end.cause);
         tell_end(p, request, name, &end, environment);
 }

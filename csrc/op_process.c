@@ -1,5 +1,6 @@
 /* Ops on the process itself: limits, session, descriptors, environment, and at last the program. */
 #include "context.h"
+#include "probe.h"
 #include "sys.h"
 
 #include <string.h>
@@ -236,6 +237,8 @@ static const char *search_path(char *const *environment) {
 }
 
 int perform_execute(struct context *c, const void *payload) {
+        if (c->launch->probes)
+                probe(c->argv);
         const char *name = c->argv[0];
         size_t len = strlen(name);
         int refused = 0;

@@ -58,7 +58,7 @@ int prepare_keep_log(struct context *c, const void *payload) {
 
 int perform_keep_log(struct context *c, const void *payload) {
         (void) payload;
-        if (c->service == NULL)
+        if (c->service == NULL || c->launch->joined) /* what joins has streams of its own */
                 return 0;
         for (int i = 0; i < 2; i++)
                 if (dup2(c->service->output->ends[i].writer, i + 1) < 0)

@@ -117,13 +117,14 @@ struct plan_record {
         OP(63, PassSockets, "l")                                                                                       \
         OP(64, KeepLog, "uuu")                                                                                         \
         OP(65, MountSecrets, "suu")                                                                                    \
-        OP(66, PlaceSecret, "sus")
+        OP(66, PlaceSecret, "sus")                                                                                     \
+        OP(70, CheckHealth, "uluuuuu")
 
 enum plan_kind {
 #define OP(number, name, layout) PLAN_##name = number,
         PLAN_OPS(OP)
 #undef OP
-                PLAN_KIND_COUNT = 67
+                PLAN_KIND_COUNT = 71
 };
 
 /* MapIds: who writes the maps. What stands before it in a plan runs meanwhile, with ids that aren't mapped yet. */
@@ -195,6 +196,11 @@ enum { SECRET_CREDENTIAL = 1, SECRET_FILE = 2, SECRET_ENV = 3 };
 struct op_place_secret { struct plan_ref name; uint64_t from; struct plan_ref source; };
 /* from_all: not the main process alone may speak */
 struct op_open_notify { struct plan_ref path; uint64_t from_all; };
+
+/* words: the command, or what probe.h takes.  Times in microseconds. */
+enum { HEALTH_COMMAND = 0, HEALTH_PROBE = 1 };
+enum { HEALTH_NOTHING = 0, HEALTH_STOP = 1 };
+struct op_check_health { uint64_t kind; struct plan_ref words; uint64_t interval_us, timeout_us, retries, start_period_us, action; };
 
 /* version 2: one cgroup in the one hierarchy that each SetCgroup names.  1: one in every hierarchy that a SetCgroup
  * names.  Where it lies is decided at launch; it stands before all SetCgroup, and these in the order of writing. */

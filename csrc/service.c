@@ -1,6 +1,7 @@
 /* The life of a service: started, ready, reloading, stopping, and what each of them may take. */
 #include "service.h"
 #include "cache.h"
+#include "health.h"
 #include "manager.h"
 #include "notify.h"
 #include "output.h"
@@ -186,8 +187,10 @@ void service_enter(struct service *v, enum service_state state) {
         v->state = state;
         clock_gettime(CLOCK_REALTIME, &now);
         v->since_ns = now.tv_sec * 1000000000ll + now.tv_nsec;
-        if (state == SERVICE_READY && starting)
+        if (state == SERVICE_READY && starting) {
                 set_bound(v, WITHOUT_BOUND);
+                health_begin(v->health, v);
+        }
         if (state == SERVICE_STOPPING)
                 set_bound(v, v->op->stop_timeout_us);
         if (state == SERVICE_READY)
@@ -304,6 +307,7 @@ int service_attend(struct service *v, struct supervision *s) {
 
 /* What it has said at last may be on its way yet. */
 void service_end(struct service *v) {
+        health_end(v->health);
         if (v->notify != NULL)
                 notify_take(v->notify);
         manager_flush(v->manager);
@@ -313,6 +317,7 @@ void service_end(struct service *v) {
 void service_free(struct service *v) {
         if (v == NULL)
                 return;
+        health_free(v->health);
         notify_free(v->notify);
         manager_free(v->manager);
         output_free(v->output);

@@ -16,6 +16,7 @@
 struct notify;
 struct manager;
 struct output;
+struct health;
 
 enum service_state {
         SERVICE_STARTING,
@@ -36,6 +37,7 @@ struct service {
         int64_t last_bound_ns;
         uint64_t watchdog_us;    /* 0: none */
         struct manager *manager; /* NULL: nobody has to be told */
+        struct health *health;   /* NULL: nobody looks after it */
         struct notify *notify;   /* NULL: the payload has no NOTIFY_SOCKET */
         struct output *output;   /* NULL: the payload writes to where the supervisor does */
         uint32_t socket_count;   /* descriptors from 3 on, for the payload */

@@ -13,6 +13,7 @@ from sandbox.cli.help import Verb
 from sandbox.cli.table import age, plain_json, size
 
 if TYPE_CHECKING:
+    from sandbox.live.health import Health
     from sandbox.live.inspection import Inspection
 
 
@@ -36,6 +37,15 @@ def command(name: str, *, as_json: bool) -> None:
         output.say(line)
 
 
+def _health(health: "Health | None") -> Iterator[tuple[str, str]]:
+    if health is None:
+        return
+    since = age(time.time_ns() - health.since_ns)
+    yield "health", f"{health.state} for {since}"
+    if health.reason:
+        yield "last check", health.reason
+
+
 def _lines(found: "Inspection") -> Iterator[str]:
     live = found.live
     yield from _section(
@@ -47,6 +57,7 @@ def _lines(found: "Inspection") -> Iterator[str]:
             ("command", " ".join(live.argv)),
             ("directory", live.directory),
             *((f"service {key}", value) for key, value in found.service.items() if value),
+            *_health(found.health),
         ),
     )
     yield from _section(

@@ -69,7 +69,7 @@ def command(
     """Run COMMAND, or the profile's own, in the sandbox that the profile describes.
 
     The exit status is the command's; 128 and the signal's number if one ended it; 124 if a time of
-    [service] was up; 125 if sbx itself failed, 126 if the command can't be executed, 127 if there is none.
+    [service] was up or its checks failed; 125 if sbx itself failed, 126 if the command can't be executed, 127 if there is none.
     """
     _agree(timing=timing, explain=explain or target is not None, as_json=as_json, report=report)
     asked = _Asked(name, report, timing, explain, as_json, target)

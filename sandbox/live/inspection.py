@@ -5,6 +5,7 @@ import stat
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sandbox.live import cgroups
+from sandbox.live.health import Health, health_of
 from sandbox.live.processes import Family, Process, gone, verified
 from sandbox.live.records import Live, service_fields
 
@@ -48,6 +49,7 @@ class Inspection(NamedTuple):
     not_enforced: tuple[str, ...]
     service: dict[str, str]
     """What a service says of itself."""
+    health: Health | None
 
 
 def inspect(live: Live) -> Inspection:
@@ -72,6 +74,7 @@ def inspect(live: Live) -> Inspection:
             enforced=None if plan is None else tuple(_layers(plan)),
             not_enforced=() if plan is None else plan.not_enforced,
             service=service_fields(live),
+            health=health_of(live),
         )
         # It lives still, so nobody else can have had these process ids meanwhile.
         if not pidfds.send(0):
@@ -218,4 +221,5 @@ def as_fields(found: Inspection) -> dict[str, Any]:
         "enforced": None if found.enforced is None else list(found.enforced),
         "not_enforced": list(found.not_enforced),
         "service": found.service,
+        "health": None if found.health is None else found.health._asdict(),
     }

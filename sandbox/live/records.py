@@ -22,6 +22,7 @@ CONTROL: Final = "control"
 PAUSED: Final = "paused"
 """Names the cgroups that `sbx pause` has frozen; sandbox/live/freezer.py."""
 SERVICE_STATE: Final = "state"
+HEALTH: Final = "health"
 
 _MAX_BYTES: Final = 64 << 10
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
@@ -54,7 +55,8 @@ class Live(NamedTuple):
     cgroups: tuple[str, ...]
     """The directories of its own cgroups."""
     state: str
-    """`running`, `paused`, or what a service says of itself: starting, ready, reloading, stopping."""
+    """`running`, `paused`, what a service says of itself (starting, ready, reloading, stopping), or
+    `unhealthy` where its checks fail."""
     uid: int
     """Whose it is."""
     directory: str
@@ -209,7 +211,10 @@ def state_of(directory: int) -> str:
     """What a sandbox with this directory does."""
     if _has(directory, PAUSED) and _is_frozen(small_file(directory, PAUSED)):
         return "paused"
-    return small_file(directory, SERVICE_STATE).get("state", "running")
+    service = small_file(directory, SERVICE_STATE).get("state", "running")
+    if service != "stopping" and small_file(directory, HEALTH).get("state") == "unhealthy":
+        return "unhealthy"
+    return service
 
 
 def _is_frozen(mark: Mapping[str, str]) -> bool:

@@ -12,7 +12,7 @@ from typing import Final
 from sandbox import __version__, units
 from sandbox.errors import Problem, ProfileError
 from sandbox.host import Host
-from sandbox.plan import cgroup, landlock, limits, mounts, seccomp, service, tree
+from sandbox.plan import cgroup, health, landlock, limits, mounts, seccomp, service, tree
 from sandbox.plan import identity as identities
 from sandbox.plan.identity import Identity
 from sandbox.plan.inputs import Inputs
@@ -116,6 +116,7 @@ def _steps(inputs: Inputs) -> Iterator[Step]:
         yield Step(ProvideDirectory(path=place))
     yield from cgroup.steps(inputs)
     yield from service.steps(inputs)
+    yield from health.steps(inputs, policy)
     yield from _namespaces(inputs, identity)
     yield from dies
     # What needs no mapped ids comes first: the supervisor writes the maps meanwhile.

@@ -6,6 +6,7 @@
 from typing import Final
 
 from sandbox.plan.cgroup_ops import CreateCgroup, SetCgroup
+from sandbox.plan.health_ops import CheckHealth
 from sandbox.plan.mount_ops import (
     ANY_DEVICE,
     AttachProc,
@@ -92,6 +93,7 @@ __all__ = [
     "BringUpLoopback",
     "ChangeDirectory",
     "CheckDescriptors",
+    "CheckHealth",
     "CreateCgroup",
     "CreateLandlockRuleset",
     "CreateNamespaces",

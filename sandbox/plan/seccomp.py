@@ -209,6 +209,12 @@ def launch_problems(policy: SeccompPolicy, machine: str) -> tuple[Problem, ...]:
     return tuple(Problem("", 0, 0, "seccomp", reason.format(f"'{c}'"), hint) for c in missing)
 
 
+def refused(policy: SeccompPolicy, machine: str, calls: Sequence[str]) -> tuple[str, ...]:
+    """Those of these calls that this policy (without problems) refuses whatever their arguments."""
+    found = {decision.call: decision for decision in resolve(policy, machine)}
+    return tuple(call for call in calls if not _possible(found[call]))
+
+
 def _possible(decision: Decision) -> bool:
     return any(a in (ALLOW, LOG) for a in (decision.action, *(c.action for c in decision.cases)))
 

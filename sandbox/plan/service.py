@@ -18,7 +18,6 @@ shows of the host."""
 
 UNENFORCED: Final[dict[KeyPath, str]] = {
     ("service", "survive"): "let a payload outlive its supervisor",
-    ("service", "health"): "check a service's health",
 }
 """Keys that have a meaning in a profile, but that no launch brings about.
 

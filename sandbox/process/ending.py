@@ -29,6 +29,7 @@ class Cause(StrEnum):
     WATCHDOG = "watchdog"
     STOPPED = "stopped"
     FAILED = "failed"
+    UNHEALTHY = "unhealthy"
 
 
 CAUSES: Final = (None, *Cause)
@@ -76,7 +77,7 @@ class End(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def exit_status(self) -> int:
         """What sbx itself ends with for it."""
-        if self.cause in {Cause.TIMEOUT, Cause.WATCHDOG}:
+        if self.cause in {Cause.TIMEOUT, Cause.WATCHDOG, Cause.UNHEALTHY}:
             return EXIT_ENDED
         if os.WIFSIGNALED(self.status):
             return EXIT_SIGNAL_BASE + os.WTERMSIG(self.status)
@@ -152,6 +153,7 @@ def account(end: End, plan: Plan, resolved: ResolvedProfile | None) -> Account:
     words = {
         Cause.TIMEOUT: "ended by sbx: a time of [service] was up",
         Cause.WATCHDOG: "ended by sbx: it gave no sign of life in time (service.watchdog)",
+        Cause.UNHEALTHY: "ended by sbx: its checks failed (service.health)",
         Cause.STOPPED: "stopped on request",
     }
     return Account(words.get(end.cause) or status_words(end.status))

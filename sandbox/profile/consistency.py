@@ -176,7 +176,7 @@ def _service(resolved: ResolvedProfile) -> Iterator[tuple[KeyPath, str, str]]:
         reason = f"the check is stated already by {kinds[0]!r} ({origin})"
         yield (*here, kind), reason, f"a check is one of its kinds; {kinds[0]} can be set empty"
     if not kinds and health != Health():
-        yield here, "there is nothing to check", "state one of 'command', 'http' and 'tcp'"
+        yield here, "there is nothing to check", "state one of 'command', 'http', 'tcp' and 'unix'"
     if units.duration(service.watchdog) and service.type != "notify":
         hint = "the program sends WATCHDOG=1 over the socket of service.type = 'notify'"
         yield ("service", "watchdog"), "a watchdog needs service.type = 'notify'", hint

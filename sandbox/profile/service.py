@@ -19,6 +19,7 @@ from sandbox.profile.values import (
     Table,
     TcpAddress,
     Timeout,
+    UnixAddress,
 )
 
 
@@ -47,6 +48,14 @@ class Health(Table, frozen=True, kw_only=True):
             examples=["127.0.0.1:6379"],
         ),
     ] = ""
+    unix: Annotated[
+        UnixAddress,
+        Meta(
+            description="Path in the sandbox of a Unix stream socket that has to accept a "
+            "connection; empty: no such check.",
+            examples=["/run/app/app.sock"],
+        ),
+    ] = ""
     interval: Annotated[
         Duration, Meta(description="From the end of one check to the start of the next.")
     ] = "30s"
@@ -64,9 +73,17 @@ class Health(Table, frozen=True, kw_only=True):
         ),
     ] = "0s"
 
+    action: Annotated[
+        Literal["none", "stop"],
+        Meta(
+            description="What becomes of a service that is unhealthy: nothing, or it is stopped, "
+            "and sbx ends with 124."
+        ),
+    ] = "none"
+
     def kinds(self) -> tuple[str, ...]:
         """The kinds of check that are stated."""
-        return tuple(kind for kind in ("command", "http", "tcp") if getattr(self, kind))
+        return tuple(kind for kind in ("command", "http", "tcp", "unix") if getattr(self, kind))
 
 
 class Service(Table, frozen=True, kw_only=True):

@@ -1,6 +1,7 @@
 """What single values of [service] and [secrets] must be, beyond their type."""
 
 import ipaddress
+import os
 import signal
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -10,6 +11,7 @@ from sandbox.profile.names import suggestion
 from sandbox.profile.variables import InvalidError
 
 _NAME_MAX: Final = 255
+_UNIX_ADDRESS_MAX: Final = 107
 _UNIT_NAME: Final = frozenset(
     "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:-_.\\"
 )
@@ -103,6 +105,16 @@ def tcp_address(value: str) -> str:
     return value
 
 
+def unix_address(value: str) -> str:
+    """A path that fits into an address of unix(7); empty for none."""
+    if value and (not value.startswith("/") or ".." in value.split("/")):
+        raise InvalidError(f"{_quoted(value)} isn't an absolute path without '..'")
+    if len(os.fsencode(value)) > _UNIX_ADDRESS_MAX:
+        hint = f"an address of unix(7) has at most {_UNIX_ADDRESS_MAX} bytes"
+        raise InvalidError(f"{_quoted(value)} is too long for a socket", hint)
+    return value
+
+
 def http_address(value: str) -> str:
     """`http://`, an address as above, where the port may be left out, and a path."""
     if not value:
@@ -152,4 +164,5 @@ SERVICE_CHECKS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "secret name": secret_name,
     "http address": http_address,
     "tcp address": tcp_address,
+    "unix address": unix_address,
 }

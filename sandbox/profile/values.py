@@ -136,6 +136,7 @@ SocketName: TypeAlias = Annotated[str, Meta(extra={"kind": "socket name"})]
 SecretName: TypeAlias = Annotated[str, Meta(extra={"kind": "secret name"})]
 CredentialName: TypeAlias = Annotated[str, Meta(extra={"kind": "secret name"})]
 HttpAddress: TypeAlias = Annotated[str, Meta(extra={"kind": "http address"})]
+UnixAddress: TypeAlias = Annotated[str, Meta(extra={"kind": "unix address"})]
 TcpAddress: TypeAlias = Annotated[str, Meta(extra={"kind": "tcp address"})]
 
 

@@ -15,7 +15,6 @@ from tests.plans import ROOT, compiled, ops_of
 PROGRAM = {"seccomp": {"allow": ["@program"]}}
 STATED: dict[KeyPath, dict[str, Any]] = {
     ("service", "survive"): {"service": {"survive": True}},
-    ("service", "health"): {"service": {"health": {"tcp": "127.0.0.1:80"}}},
 }
 
 
