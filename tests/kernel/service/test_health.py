@@ -151,6 +151,11 @@ def test_what_writes_much_or_leaves_a_process_behind_is_no_trouble(
         patient.becomes("healthy")
 
 
+def test_a_service_whose_output_is_kept_is_looked_at_all_the_same(patient: Patient) -> None:
+    with patient.start(patient.command() + OFTEN, service='[service]\nlog = "file"\n'):
+        patient.becomes("healthy")
+
+
 def test_a_missing_program_is_a_failure_in_words(patient: Patient) -> None:
     with patient.start('command = ["/no/such/program"]\n' + OFTEN):
         patient.becomes("unhealthy", "the check can't be started: No such file or directory")
