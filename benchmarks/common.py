@@ -123,15 +123,28 @@ def find_sbx(wanted: str | None = None) -> str:
 class Place:
     """A mount namespace that commands run in; `setup` is a shell script run in it first.
 
-    The empty one is the machine as it is. A place of its own needs root.
+    The empty one is the machine as it is. A place of its own, and another user's, need root.
     """
 
     name: str
     setup: str = ""
+    user: int | None = None
+    """The id of the user who runs the commands, without groups; None: the caller."""
 
     @property
     def available(self) -> bool:
-        return not self.setup or os.geteuid() == 0
+        return (not self.setup and self.user is None) or os.geteuid() == 0
+
+    def how(self, scratch: str) -> dict[str, Any]:
+        """What subprocess is to be told: the environment, and the user."""
+        if self.user is None:
+            return {"env": environment(scratch)}
+        home = os.path.join(scratch, f"user-{self.user}")
+        if not os.path.isdir(home):
+            os.mkdir(home)
+            os.chown(home, self.user, self.user)
+        identity = {"user": self.user, "group": self.user, "extra_groups": []}
+        return {"env": environment(home), **identity}
 
 
 PLAIN: Final = Place(name="plain")
@@ -156,8 +169,8 @@ class Spawner:
             stdout=subprocess.PIPE,
             stderr=self.log,
             text=True,
-            env=environment(scratch),
             cwd="/",
+            **place.how(scratch),
         )
         assert self.process.stdout is not None
         if self.process.stdout.readline() != "ready\n":
@@ -210,7 +223,8 @@ class Spawner:
 
 def environment(scratch: str) -> dict[str, str]:
     """What every launch gets, with a cache and runtime directory of the benchmark's own."""
-    return {**ENVIRONMENT, "HOME": scratch, "XDG_CACHE_HOME": scratch, "XDG_RUNTIME_DIR": scratch}
+    places = {"HOME": scratch, "XDG_CACHE_HOME": scratch, "XDG_RUNTIME_DIR": scratch}
+    return {**ENVIRONMENT, **places, "SBX_RUNTIME_DIR": os.path.join(scratch, "live")}
 
 
 @contextlib.contextmanager

@@ -127,11 +127,11 @@ def _light() -> list[Peer]:
     ]
 
 
-def _engines(scratch: str) -> list[Peer]:
-    """Container engines. They get a root of their own, and cgroup v2, which crun insists on."""
+def engine_root(scratch: str) -> str:
+    """A root for container engines, with the host's links into /usr, which their place fills."""
     root = os.path.join(scratch, "root")
     os.makedirs(os.path.join(root, "usr"), exist_ok=True)
-    for name in ("proc", "dev", "sys", "tmp", "etc", "run", "var/tmp"):
+    for name in ("proc", "dev", "sys", "tmp", "etc", "run", "mnt", "var/tmp"):
         os.makedirs(os.path.join(root, name), exist_ok=True)
     for name in ("hosts", "hostname", "resolv.conf"):
         with open(os.path.join(root, "etc", name), "a", encoding="utf-8"):
@@ -139,13 +139,23 @@ def _engines(scratch: str) -> list[Peer]:
     for name in ("bin", "lib", "lib64", "sbin"):
         if os.path.islink(f"/{name}") and not os.path.lexists(os.path.join(root, name)):
             os.symlink(os.readlink(f"/{name}"), os.path.join(root, name))
-    place = Place(
+    return root
+
+
+def engine_place(scratch: str) -> Place:
+    """Where container engines run: with that root, and cgroup v2, which crun insists on."""
+    root = engine_root(scratch)
+    return Place(
         name="engines",
         setup=f"mount --bind /usr {root}/usr\n"
         "umount -l /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup\n"
         "mount -t tmpfs tmpfs /run\n"
         "[ ! -d /var/lib/containers ] || mount -t tmpfs tmpfs /var/lib/containers",
     )
+
+
+def _engines(scratch: str) -> list[Peer]:
+    root, place = engine_root(scratch), engine_place(scratch)
     note = "the root holds /usr only; no cgroup"
     return [
         Peer(
@@ -166,7 +176,7 @@ def _engines(scratch: str) -> list[Peer]:
             command=lambda payload: [
                 _which("crun"),
                 "--cgroup-manager=disabled",
-                *_words(f"run -b {_bundle(scratch, root, payload)} sbx-benchmark-crun"),
+                *_words(f"run -b {crun_bundle(scratch, payload)} sbx-benchmark-crun"),
             ],
             place=place,
             note=note,
@@ -175,7 +185,7 @@ def _engines(scratch: str) -> list[Peer]:
             name="runc",
             command=lambda payload: [
                 _which("runc"),
-                *_words(f"run -b {_bundle(scratch, root, payload)} sbx-benchmark-runc"),
+                *_words(f"run -b {crun_bundle(scratch, payload)} sbx-benchmark-runc"),
             ],
             place=place,
             note="the root holds /usr only; with a cgroup: it has no way without",
@@ -199,12 +209,19 @@ def _engines(scratch: str) -> list[Peer]:
     ]
 
 
-def _bundle(scratch: str, root: str, payload: Payload) -> str:
-    """A directory with an OCI config.json for this payload."""
+def crun_bundle(scratch: str, payload: Payload, *programs: str) -> str:
+    """A directory with an OCI config.json for this payload; our own programs appear below /mnt."""
+    root = engine_root(scratch)
+    config = _config(root, payload)
+    for program in programs:
+        inside = f"/mnt/{os.path.basename(program)}"
+        with open(root + inside, "a", encoding="utf-8"):
+            pass  # what it is mounted on
+        config["mounts"].append({**_mount(inside, "bind", "bind,ro"), "source": program})
     path = os.path.join(scratch, f"bundle-{abs(hash(tuple(payload)))}")
     os.makedirs(path, exist_ok=True)
     with open(os.path.join(path, "config.json"), "w", encoding="utf-8") as file:
-        json.dump(_config(root, payload), file)
+        json.dump(config, file)
     return path
 
 
