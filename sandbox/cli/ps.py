@@ -1,7 +1,6 @@
 """`sbx ps`: the sandboxes that live. Imports little: its start is most of what it costs."""
 
 import os
-import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -87,9 +86,17 @@ def _print(found: Sequence[Live], *, with_user: bool) -> None:
         rows.append([*row[:1], _user(live.uid), *row[1:]] if with_user else row)
     if with_user:
         heads.insert(1, "USER")
-    width = shutil.get_terminal_size((0, 0)).columns if sys.stdout.isatty() else 0
-    for line in table(heads, rows, right={"PID", "UP", "MEMORY"}, width=width):
+    for line in table(heads, rows, right={"PID", "UP", "MEMORY"}, width=_width()):
         output.say(line)
+
+
+def _width() -> int:
+    """Of the terminal; 0 where there is none."""
+    if not sys.stdout.isatty():
+        return 0
+    import shutil
+
+    return shutil.get_terminal_size((0, 0)).columns
 
 
 def _user(uid: int) -> str:

@@ -53,6 +53,25 @@ def test_help_names_every_verb_without_importing_one() -> None:
         assert any(line.split()[:2] == [verb, summary.split()[0]] for line in help_lines)
 
 
+def test_listing_what_lives_imports_next_to_nothing_beside_click() -> None:
+    """Most of what sbx ps costs is Python's start; shutil alone would bring three compressors along."""
+    code = (
+        "import sys, click, locale\n"
+        "before = set(sys.modules)\n"
+        "import sandbox.cli\n"
+        "sys.argv = ['sbx', 'ps', '--quiet']\n"
+        "try:\n"
+        "    sandbox.cli.main()\n"
+        "finally:\n"
+        "    print(*(m for m in set(sys.modules) - before if not m.startswith('sandbox')))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", code], capture_output=True, text=True, check=False
+    )
+    found = set(done.stdout.splitlines()[-1].split())
+    assert found <= {"fcntl", "struct", "_struct", "click.shell_completion"}
+
+
 def test_every_verb_is_in_one_group_and_has_examples() -> None:
     """A new verb needs its place in the help and lines that show what it is for."""
     grouped = [name for names in SECTIONS.values() for name in names]
