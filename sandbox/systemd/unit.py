@@ -2,7 +2,7 @@
 
 import signal
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 
@@ -13,6 +13,9 @@ from sandbox.systemd import quoting
 from sandbox.systemd.hardening import hardening
 from sandbox.systemd.places import Places
 from sandbox.systemd.words import MARK, OLDEST, SUBGROUP, SUBGROUPS
+
+STORED: Final = 64
+"""How many descriptors a payload may leave with systemd (FDSTORE=1) for its next start."""
 
 Manager = Literal["system", "user"]
 
@@ -130,6 +133,7 @@ def _start(profile: Profile, wish: Wish) -> Iterator[tuple[str, str]]:
     yield "Type", service.type
     if service.type == "notify":
         yield "NotifyAccess", "main"
+        yield "FileDescriptorStoreMax", str(STORED)
     yield "ExecStart", command_line(wish)
     if service.reload_signal:
         name = service.reload_signal.removeprefix("SIG")

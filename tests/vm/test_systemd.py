@@ -220,3 +220,19 @@ def test_a_template_runs_profiles_by_name(machine: Machine) -> None:
     finally:
         machine.succeed("rm", "-r", path, "/etc/sbx")
         machine.succeed("systemctl", "daemon-reload")
+
+
+def test_credentials_become_secrets(machine: Machine, place: str) -> None:
+    """From a file of root's alone, by systemd and sbx, into memory that only the program reads."""
+    machine.write(f"{place}/key", "s3cret", 0o600)
+    machine.write(
+        f"{place}/app.toml",
+        "schema = 1\n[profile]\nextends = 'service'\n[secrets]\nkey = { credential = 'api' }\n"
+        "[process]\ncommand = ['sh', '-c', 'cat /run/secrets/key; echo; env; exec sleep 1000']\n",
+    )
+    options = ("--credential", f"api={place}/key", "--now")
+    with installed(machine, f"{place}/app.toml", *options, name="app") as unit:
+        unit.await_true("journalctl -u app -o cat | grep -q PATH=")
+        said = unit.journal()
+        assert said.count("s3cret") == 1
+        assert "CREDENTIALS_DIRECTORY" not in said

@@ -78,6 +78,7 @@ def test_a_service_says_what_its_table_says() -> None:
     expected = {
         "Type": "notify",
         "NotifyAccess": "main",
+        "FileDescriptorStoreMax": "64",
         "WatchdogSec": "90s",
         "TimeoutStartSec": "infinity",
         "KillSignal": "SIGINT",
