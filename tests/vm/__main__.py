@@ -5,7 +5,7 @@ import subprocess
 import sys
 from typing import Final
 
-from tests.vm import builder, image, recipe, wheel
+from tests.vm import host, image, recipe, wheel
 from tests.vm.machine import Machine
 from tests.vm.qemu import MachineError
 
@@ -101,7 +101,7 @@ def main(words: list[str]) -> int:
     except subprocess.TimeoutExpired:
         _say(f"error: it has taken more than {asked.timeout:g} seconds")
         return 124
-    except (builder.UnavailableError, builder.BuildError, MachineError, OSError) as error:
+    except (host.UnavailableError, host.BuildError, MachineError, OSError) as error:
         _say(f"error: {error}")
     except KeyboardInterrupt:
         return 130

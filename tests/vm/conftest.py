@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.applications import application
-from tests.vm import builder, image, wheel
+from tests.vm import host, image, wheel
 from tests.vm.machine import Machine
 
 
@@ -18,7 +18,7 @@ def machine_image(request: pytest.FixtureRequest) -> str:
     say = reporter.write_line if reporter else print
     try:
         return image.provide(say)
-    except builder.UnavailableError as error:
+    except host.UnavailableError as error:
         pytest.skip(str(error))
 
 

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from tests.vm import builder, recipe
+from tests.vm import builder, host, recipe
 
 SYSTEM_CACHE: Final = "/var/cache/sbx-tests"
 
@@ -39,9 +39,9 @@ def cache_directory() -> str:
 def provide(say: Say) -> str:
     """The directory of the image; makes it, in about a minute, where there is none yet.
 
-    Raises builder.UnavailableError or builder.BuildError.
+    Raises host.UnavailableError or host.BuildError.
     """
-    builder.check_tools((recipe.QEMU, "qemu-system-x86"), ("setpriv", "util-linux"))
+    host.check_tools((recipe.QEMU, "qemu-system-x86"), ("setpriv", "util-linux"))
     key = recipe.key()
     found = _find(key)
     if found:

@@ -98,7 +98,12 @@ def hardware(image: str, *, memory: int, cpus: int, kept: bool, agent: str) -> l
         *("-drive", f"{disk},snapshot={'off' if kept else 'on'}"),
         *("-device", "virtio-blk-pci,drive=disk"),
         # Standard output is where the console goes; see qemu.py.
-        *("-chardev", "file,id=console,path=/dev/stdout,append=on", "-serial", "chardev:console"),
+        *(
+            "-chardev",
+            "file,id=console,path=/proc/self/fd/1,append=on",
+            "-serial",
+            "chardev:console",
+        ),
         *("-device", "virtio-serial-pci"),
         *("-device", f"virtserialport,chardev={agent},name={PORT}"),
     ]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.vm import builder, image, recipe
+from tests.vm import builder, host, image, recipe
 from tests.vm.machine import Machine
 from tests.vm.qemu import MachineError
 
@@ -68,11 +68,11 @@ def test_a_build_that_fails_leaves_nothing(
 ) -> None:
     def build(where: str) -> None:
         build_nothing(where)
-        raise builder.BuildError("no")
+        raise host.BuildError("no")
 
     monkeypatch.setattr(builder, "check_builder", lambda: None)
     monkeypatch.setattr(builder, "build", build)
-    with pytest.raises(builder.BuildError):
+    with pytest.raises(host.BuildError):
         image.provide(print)
     assert os.listdir(cache) == ["lock"]
 
@@ -96,7 +96,7 @@ def test_missing_tools_are_told_with_their_package(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(builder.UnavailableError, match="Debian's package qemu-system-x86"):
+    with pytest.raises(host.UnavailableError, match="Debian's package qemu-system-x86"):
         image.provide(print)
 
 
@@ -105,14 +105,14 @@ def test_where_apt_knows_no_debian_the_remedy_is_told(
 ) -> None:
     """Other distributions' apt has other mirrors; one of Debian's can be named."""
     apt = tmp_path / "apt-get"
-    apt.write_text("#!/bin/sh\necho http://mirror.invalid/ubuntu/\n", encoding="ascii")
+    apt.write_text("#!/bin/sh\necho \"'http://mirror.invalid/ubuntu/dists/noble/InRelease'\"\n")
     apt.chmod(apt.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     monkeypatch.delenv("SBX_VM_MIRROR", raising=False)
-    with pytest.raises(builder.UnavailableError, match="SBX_VM_MIRROR"):
-        builder.mirrors()
+    with pytest.raises(host.UnavailableError, match="SBX_VM_MIRROR"):
+        host.mirrors()
     monkeypatch.setenv("SBX_VM_MIRROR", "http://mirror.invalid/pub/debian")
-    assert f"deb http://mirror.invalid/pub/debian {recipe.SUITE} main" in builder.mirrors()
+    assert f"deb http://mirror.invalid/pub/debian {recipe.SUITE} main" in host.mirrors()
 
 
 # ---- What can befall a machine ----
