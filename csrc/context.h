@@ -79,6 +79,7 @@ struct context {
         size_t memory_size, memory_used;
         struct sbx_cpus cpus; /* the caller's */
         struct secrets *secrets; /* NULL: there are none, or they are where they belong */
+        int *kept_fds;           /* of a survivor that is taken over (survive.h); NULL: this is a launch */
         struct service *service; /* NULL: the plan runs none, or nobody attends to it */
 
         const struct plan_record *record; /* the op at hand */
@@ -96,7 +97,7 @@ void *take_memory(struct context *c, size_t count, size_t size);
 /* In the supervisor, before the clone */
 op_function prepare_create_namespaces, prepare_map_ids, prepare_overlay, prepare_environment, prepare_execute,
         prepare_start_init, prepare_keep_descriptor, prepare_create_cgroup, prepare_set_cgroup, prepare_run_service,
-        prepare_open_notify, prepare_pass_sockets, prepare_keep_log, prepare_check_health, prepare_provide_directory,
+        prepare_open_notify, prepare_pass_sockets, prepare_keep_log, prepare_check_health, prepare_survive, prepare_provide_directory,
         prepare_mount_secrets, prepare_place_secret;
 
 /* Sources of mounts, all before the first mount: in the supervisor where the plan says so, else in the sandbox */

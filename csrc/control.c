@@ -49,7 +49,7 @@ static void stop(struct supervision *s, const struct control_request *request) {
         uint64_t wait_ms = request->value == CONTROL_DEFAULT ? STOP_MS : request->value;
         int64_t wait_ns = wait_ms > LONGEST_MS ? LOOP_NEVER : loop_now() + (int64_t) wait_ms * NS_PER_MS;
         if (request->signal <= 64)
-                kill(s->child->pid, request->signal == 0 ? SIGTERM : (int) request->signal);
+                child_signal(s->child, request->signal == 0 ? SIGTERM : (int) request->signal);
         loop_at(&s->loop, wait_ns, kill_all, s);
 }
 
@@ -110,6 +110,8 @@ int control_open(struct supervision *s) {
         /* The runtime directory's path may be longer than an address. */
         snprintf(address.sun_path, sizeof address.sun_path, "/proc/self/fd/%d/control", record->directory_fd);
         cleanup_fd int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        if (s->child->pidfd > 0)
+                unlinkat(record->directory_fd, "control", 0); /* of the supervisor before this one */
         if (fd < 0 || bind(fd, (struct sockaddr *) &address, sizeof address) < 0 || listen(fd, CONTROL_CONNECTIONS) < 0)
                 return -errno;
         int r = loop_add(&s->loop, fd, EPOLLIN, take_connection, s);

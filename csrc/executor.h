@@ -146,6 +146,7 @@ enum sbx_cause {
 /* Its pid can't become another process's before it is reaped. */
 struct sbx_child {
         pid_t pid;
+        int pidfd;     /* of one that was adopted, and is no child; else 0 */
         pid_t payload; /* of a service, once it has told; else 0 */
         pid_t told_by; /* the last report, of a service */
         int status_fd;   /* the sandbox's reports */

@@ -1,5 +1,7 @@
 /* The sandbox's first process.  From here to exec: async-signal-safe calls only, no malloc, no stdio. */
 #include "cgroup.h"
+#include "service.h"
+#include "survive.h"
 #include "sys.h"
 
 #include <sys/socket.h>
@@ -61,7 +63,10 @@ static int stop_propagation(const struct context *c) {
 }
 
 void first_process(struct context *c) {
-        close_fd(&c->status_reader);
+        if (c->service != NULL && c->service->survive != NULL)
+                survive_enter(c->service->survive);
+        else
+                close_fd(&c->status_reader);
         close_fd(&c->go_writer);
         for (uint32_t i = 0; i < c->launch->private_count; i++)
                 if (c->launch->private_fds[i] >= 0)

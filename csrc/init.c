@@ -2,6 +2,8 @@
 #include "context.h"
 #include "joined.h"
 #include "serve.h"
+#include "service.h"
+#include "survive.h"
 #include "sys.h"
 
 #include <limits.h>
@@ -30,14 +32,34 @@ static void close_range_between(int below, int above) {
                 sys_close_range((unsigned) below + 1, above == INT_MAX ? ~0u : (unsigned) above - 1, 0);
 }
 
-/* What a program that starts later needs stays: the way to the supervisor, and the Landlock rules. */
+static void add_in_order(int *fds, uint32_t *count, int fd) {
+        uint32_t at = *count;
+        if (fd < 0)
+                return;
+        for (; at > 0 && fds[at - 1] > fd; at--)
+                fds[at] = fds[at - 1];
+        fds[at] = fd;
+        (*count)++;
+}
+
+/* What a program that starts later needs stays: the way to the supervisor, and the Landlock rules; and what the next
+ * supervisor needs, where the payload survives this one. */
 static void close_others(const struct context *c) {
-        int low = c->status_fd < c->ruleset_fd ? c->status_fd : c->ruleset_fd;
-        int high = c->status_fd < c->ruleset_fd ? c->ruleset_fd : c->status_fd;
-        close_range_between(-1, low < 0 ? high : low);
-        if (low >= 0)
-                close_range_between(low, high);
-        close_range_between(high, INT_MAX);
+        int kept[SURVIVE_MAX + 2], others[SURVIVE_MAX], below = -1;
+        uint32_t count = 0, n = survive_descriptors(c, others);
+        add_in_order(kept, &count, c->status_fd);
+        add_in_order(kept, &count, c->ruleset_fd);
+        for (uint32_t i = 0; i < n; i++)
+                add_in_order(kept, &count, others[i]);
+        for (uint32_t i = 0; i < count; i++) {
+                close_range_between(below, kept[i]);
+                below = kept[i];
+        }
+        close_range_between(below, INT_MAX);
+}
+
+static const struct survive *survive_of(const struct context *c) {
+        return c->service == NULL ? NULL : c->service->survive;
 }
 
 static void reap(const struct context *c, pid_t payload, struct joined *joined) {
@@ -46,6 +68,7 @@ static void reap(const struct context *c, pid_t payload, struct joined *joined) 
         pid_t pid;
         while ((pid = wait4(-1, &status, WNOHANG | __WALL, &usage)) > 0) {
                 if (pid == payload) {
+                        survive_end(survive_of(c), status);
                         tell_end(c, status);
                         _exit(WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
                 }
@@ -74,13 +97,17 @@ void run_init(struct context *c, pid_t payload, const struct plan_record *from, 
                 long sig = wait_for_signal(&all, &info, !listens);
                 if (!listens && monotonic_ns() - begun >= SHORT_NS) {
                         restore_cpus(&c->cpus);
+                        survive_listen(survive_of(c));
                         joined_listen(c);
                         joined_serve(&joined, c); /* what came before the first signal could */
+                        survive_serve(c);
                         listens = 1;
                 }
                 if (sig > 0 && is_sent(&info))
                         kill(payload, (int) sig);
-                else if (sig == SIGIO)
+                else if (sig == SIGIO) {
                         joined_serve(&joined, c);
+                        survive_serve(c);
+                }
         }
 }

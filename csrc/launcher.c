@@ -1,11 +1,13 @@
 /* sbx: starts a sandbox from its compiled plan without an interpreter, and leaves everything else to Python.
  *
  *   sbx run [-p|--profile PROFILE] [--name NAME] [--report FILE] [--timing] [--] [COMMAND...]   a plan that is still true is run at once
+ *   sbx adopt NAME                                                a live sandbox that has lost its supervisor
  *   sbx exec [-e NAME=VALUE] [--cwd DIR] NAME [--] COMMAND...       another program in a live sandbox
  *   sbx _serve CONTROL                                            sandboxes for a program that uses the library
  *   sbx run --plan-fd N [--timing] [--] [COMMAND...]              Python has just made the plan
  *   anything else                                                 python3 -I -c 'import sandbox.cli ...' ...
  */
+#include "adopt.h"
 #include "cache.h"
 #include "executor.h"
 #include "join.h"
@@ -251,20 +253,21 @@ static void hint(int status, char *const *environment) {
         say("sbx: hint: if the sandbox was in its way, 'sbx run --explain ...' names what was refused\n");
 }
 
-static int run(const struct cached_plan *p, const struct request *request, char *const *arguments, char **environment) {
-        struct sbx_record record = SBX_NO_RECORD;
+static void take_over_instead(const struct cached_plan *p, const struct request *request, char *const *arguments, char **environment);
+static int run(const struct cached_plan *p, const struct request *request, struct survivor *survivor, char *const *arguments, char **environment) {
+        struct sbx_record none = SBX_NO_RECORD, *record = survivor != NULL ? &survivor->record : &none;
         struct sbx_launch launch = {
                 .plan = &p->plan,
                 .argv = request->command,
                 .environment = environment,
-                .record = &record,
+                .record = record,
                 .name = request->name,
                 .plan_fd = p->fd,
         };
         struct sbx_failure failure = { 0 };
         struct sbx_child child;
         struct sbx_exit end;
-        const char *name = record.name;
+        const char *name = record->name;
         uint64_t mask;
 
         if (request->timing) {
@@ -274,7 +277,7 @@ static int run(const struct cached_plan *p, const struct request *request, char 
         }
         warn_of_gaps(&p->plan);
         sbx_block_signals(&mask);
-        int r = sbx_start(&launch, &child, &failure);
+        int r = survivor != NULL ? sbx_adopt(&launch, survivor, &child) : sbx_start(&launch, &child, &failure);
         if (r >= 0) {
                 r = sbx_supervise(&launch, &child, &end);
                 if (r >= 0)
@@ -286,7 +289,9 @@ static int run(const struct cached_plan *p, const struct request *request, char 
                 sbx_release(&child);
         }
         sbx_restore_signals(mask);
-        if (*name == 0 && record_name(&launch, record.name) < 0)
+        if (survivor == NULL && failure.stage == STAGE_RECORD && failure.error == EEXIST && request->command == NULL)
+                take_over_instead(p, request, arguments, environment);
+        if (*name == 0 && record_name(&launch, record->name) < 0)
                 name = request->name != NULL ? request->name : "";
         if (failure.stage == STAGE_PREPARE && failure.detail == DETAIL_NOT_DELEGATED && request->plan_fd < 0 && geteuid() != 0)
                 run_python(arguments, environment); /* it asks the user's systemd for a cgroup */
@@ -305,12 +310,42 @@ static int run(const struct cached_plan *p, const struct request *request, char 
         tell_end(p, request, name, &end, environment);
 }
 
+/* A survivor's name is taken: who starts the same profile again under it takes it over. Comes back where there is
+ * nothing to take over. */
+static void take_over_instead(const struct cached_plan *p, const struct request *request, char *const *arguments, char **environment) {
+        struct survivor survivor;
+        if (request->name == NULL || adopt_profile(request->name, &p->plan, environment, &survivor) < 0)
+                return;
+        if (survivor.plan.size != p->size || memcmp(survivor.plan.bytes, p->bytes, p->size) != 0)
+                say("sbx: warning: what runs was started from an earlier state of its profile or of this host; stop it to start anew\n");
+        exit(run(&survivor.plan, request, &survivor, arguments, environment));
+}
+
+static int adopt(const char *name, char *const *arguments, char **environment) {
+        struct request request = { .plan_fd = -1, .report_fd = -1, .name = name };
+        struct survivor survivor;
+        int r = adopt_open(name, environment, &survivor);
+        if (r >= 0)
+                return run(&survivor.plan, &request, &survivor, arguments, environment);
+        if (!survivor.ended) {
+                adopt_refuse(name, -r);
+                return EXIT_SBX;
+        }
+        adopt_bury(&survivor);
+        say("sbx: ");
+        say(name);
+        say(survivor.status >= 0 ? ": ended while it had no supervisor\n" : ": ended while it had no supervisor; how isn't known\n");
+        return survivor.status >= 0 ? exit_code(survivor.status) : EXIT_SBX;
+}
+
 int main(int argc, char **argv, char **environment) {
         struct request request;
         struct cached_plan p;
         signal(SIGCHLD, SIG_DFL); /* an ignored one would leave nothing to wait for, here and in Python */
         if (argc < 1 || check_standard_streams() < 0)
                 return EXIT_SBX;
+        if (argc == 3 && strcmp(argv[1], "adopt") == 0 && record_is_name(argv[2]))
+                return adopt(argv[2], argv + 1, environment);
         if (argc > 3 && strcmp(argv[1], "exec") == 0) {
                 struct joining joining;
                 int code = join(argv + 2, environment, &joining);
@@ -333,5 +368,5 @@ int main(int argc, char **argv, char **environment) {
                 run_python(argv + 1, environment);
         if (request.report != NULL && open_report(&request) < 0)
                 return EXIT_SBX;
-        return run(&p, &request, argv + 1, environment);
+        return run(&p, &request, NULL, argv + 1, environment);
 }

@@ -1,6 +1,7 @@
 /* Takes messages of sd_notify(3) from the payload, and passes on what it may say. */
 #include "notify.h"
 #include "manager.h"
+#include "survive.h"
 #include "sys.h"
 
 #include <stdio.h>
@@ -70,7 +71,7 @@ int prepare_open_notify(struct context *c, const void *payload) {
         if (n == NULL)
                 return -ENOMEM;
         c->service->notify = n;
-        n->fd = open_socket(c);
+        n->fd = c->kept_fds != NULL ? take_fd(&c->kept_fds[KEPT_NOTIFY]) : open_socket(c);
         int r = n->fd < 0 ? n->fd : path_of(c->launch->record->directory_fd, "notify", n->source);
         n->path = string_of(c, op->path);
         n->from_all = op->from_all != 0;
@@ -96,6 +97,10 @@ int perform_open_notify(struct context *c, const void *payload) {
         const struct op_open_notify *op = payload;
         cleanup_fd int tree = c->tree_fds[c->at.op];
         return tree < 0 ? 0 : attach_at(c, tree, string_of(c, op->path), 0, 1);
+}
+
+int notify_fd(const struct notify *n) {
+        return n->fd;
 }
 
 const char *notify_path(const struct notify *n) {

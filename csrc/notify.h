@@ -2,6 +2,7 @@
 #pragma once
 #include "service.h"
 
+int notify_fd(const struct notify *n);
 void notify_free(struct notify *n);
 int notify_attend(struct notify *n, struct service *v);
 /* Takes what is there. */

@@ -16,6 +16,7 @@ static const struct {
         [PLAN_KeepLog] = { .prepare = prepare_keep_log, .perform = perform_keep_log },
         [PLAN_MountSecrets] = { .prepare = prepare_mount_secrets, .perform = perform_mount_secrets },
         [PLAN_PlaceSecret] = { .prepare = prepare_place_secret, .perform = perform_place_secret },
+        [PLAN_Survive] = { .prepare = prepare_survive },
         [PLAN_CheckHealth] = { .prepare = prepare_check_health },
         [PLAN_AnnouncePayload] = { .perform = perform_announce_payload },
         [PLAN_CreateNamespaces] = { .prepare = prepare_create_namespaces },

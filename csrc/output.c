@@ -1,6 +1,7 @@
 /* Reads the payload's output from pipes and hands it on line by line, holding no more than a line of each. */
 #include "output.h"
 #include "record.h"
+#include "survive.h"
 #include "sys.h"
 
 #include <stdlib.h>
@@ -44,6 +45,11 @@ int prepare_keep_log(struct context *c, const void *payload) {
         c->service->output = o;
         for (int i = 0; i < 2; i++)
                 o->ends[i].reader = o->ends[i].writer = -1;
+        if (c->kept_fds != NULL) {
+                o->ends[STREAM_STDOUT].reader = take_fd(&c->kept_fds[KEPT_STDOUT]);
+                o->ends[STREAM_STDERR].reader = take_fd(&c->kept_fds[KEPT_STDERR]);
+                return open_sink(c, payload, &o->sink);
+        }
         for (int i = 0; i < 2; i++) {
                 int ends[2];
                 if (pipe2(ends, O_CLOEXEC) < 0)
@@ -54,6 +60,10 @@ int prepare_keep_log(struct context *c, const void *payload) {
                         return -errno;
         }
         return open_sink(c, payload, &o->sink);
+}
+
+int output_reader(const struct output *o, enum stream stream) {
+        return o->ends[stream].reader;
 }
 
 int perform_keep_log(struct context *c, const void *payload) {

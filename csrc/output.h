@@ -23,6 +23,7 @@ struct sink {
 int log_file_open(char *const *environment, const char *name, uint64_t size, uint64_t files, struct sink **ret);
 int journal_open(const char *name, struct sink **ret);
 
+int output_reader(const struct output *o, enum stream stream);
 int output_attend(struct output *o, struct service *v);
 /* Takes what is there at the end, the last line without its newline included. */
 void output_end(struct output *o);

@@ -118,13 +118,14 @@ struct plan_record {
         OP(64, KeepLog, "uuu")                                                                                         \
         OP(65, MountSecrets, "suu")                                                                                    \
         OP(66, PlaceSecret, "sus")                                                                                     \
-        OP(70, CheckHealth, "uluuuuu")
+        OP(70, CheckHealth, "uluuuuu")                                                                                 \
+        OP(71, Survive, "")
 
 enum plan_kind {
 #define OP(number, name, layout) PLAN_##name = number,
         PLAN_OPS(OP)
 #undef OP
-                PLAN_KIND_COUNT = 71
+                PLAN_KIND_COUNT = 72
 };
 
 /* MapIds: who writes the maps. What stands before it in a plan runs meanwhile, with ids that aren't mapped yet. */

@@ -2,6 +2,7 @@
 #include "record.h"
 #include "cache.h"
 #include "plan.h"
+#include "service.h"
 #include "sys.h"
 
 #include <dirent.h>
@@ -77,6 +78,11 @@ static const struct op_identify *identity_of(const struct plan *p) {
                 if (r->kind == PLAN_Identify)
                         return plan_payload(r);
         return NULL;
+}
+
+const char *record_profile(const struct plan *p) {
+        const struct op_identify *identity = identity_of(p);
+        return identity == NULL ? NULL : plan_string(p, identity->profile);
 }
 
 int record_name(const struct sbx_launch *launch, char name[SBX_NAME_MAX + 1]) {
@@ -245,12 +251,38 @@ int record_write(const struct sbx_launch *launch, const struct sbx_child *child)
         put_number(&t, "has_init", child->has_init);
         put_number(&t, "started_ns", now.tv_sec * 1000000000ll + now.tv_nsec);
         put_number(&t, "plan_fd", launch->plan_fd);
+        put_number(&t, "survive", child->service != NULL && service_survives(child->service));
         put_cgroups(&t, &child->cgroups);
         put_words(&t, launch->plan, launch->argv);
         int r = store(record->directory_fd, &t);
         if (r < 0)
                 record_remove(record);
         return r;
+}
+
+int record_take(const struct sbx_launch *launch) {
+        char old[RECORD_MAX];
+        struct text t = { .size = 0 };
+        int directory = launch->record->directory_fd;
+        cleanup_fd int fd = openat(directory, "record", O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+        ssize_t n = fd < 0 ? -1 : read(fd, old, sizeof old - 1);
+        if (n < 0)
+                return -errno;
+        old[n] = 0;
+        for (char *at = old, *next; at < old + n; at = next) {
+                char *equals = strchr(at, '=');
+                next = at + strlen(at) + 1;
+                if (equals == NULL)
+                        continue;
+                *equals = 0;
+                if (strcmp(at, "supervisor") == 0)
+                        put_number(&t, at, getpid());
+                else if (strcmp(at, "plan_fd") == 0)
+                        put_number(&t, at, launch->plan_fd);
+                else
+                        put(&t, at, equals + 1);
+        }
+        return store(directory, &t);
 }
 
 void record_remove(struct sbx_record *r) {

@@ -11,6 +11,7 @@
 #include "executor.h"
 
 #define RECORD_VERSION "1"
+#define RECORD_MAX (64u << 10)
 
 /* That of the launch, or one made of the profile's and this process's id. -EINVAL where the launch's is none. */
 int record_name(const struct sbx_launch *launch, char name[SBX_NAME_MAX + 1]);
@@ -25,8 +26,14 @@ int record_is_name(const char *text);
  * that is left of a dead one is taken over, unless its workload survived: -EBUSY. */
 int record_claim(const struct sbx_launch *launch);
 
+/* The profile's path as the plan has it, or NULL. */
+const char *record_profile(const struct plan *p);
+
 /* Says what runs, under the name that was claimed. */
 int record_write(const struct sbx_launch *launch, const struct sbx_child *child);
+
+/* The same of one that is taken over: this process is its supervisor now. */
+int record_take(const struct sbx_launch *launch);
 
 /* Takes it away with all that is in it. */
 void record_remove(struct sbx_record *r);

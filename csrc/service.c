@@ -6,6 +6,7 @@
 #include "notify.h"
 #include "output.h"
 #include "record.h"
+#include "survive.h"
 #include "sys.h"
 
 #include <stdio.h>
@@ -21,6 +22,10 @@
 #define MORE_TIME 10 /* what EXTEND_TIMEOUT_USEC can make of a timeout: so many times as long */
 
 /* ---- Launching ---- */
+
+int service_survives(const struct service *v) {
+        return v->survive != NULL;
+}
 
 static uint64_t number_in(char *const *environment, const char *name) {
         const char *text = cache_variable(environment, name);
@@ -208,18 +213,18 @@ void service_stop(struct service *v, int number, uint64_t wait_us, uint32_t caus
         if (said_so || wait_us != WITHOUT_BOUND)
                 set_bound(v, wait_us != WITHOUT_BOUND ? wait_us : v->op->stop_timeout_us);
         loop_at(&v->s->loop, LOOP_NEVER, lived_too_long, v);
-        kill(v->child->pid, number > 0 ? number : (int) v->op->stop_signal);
+        child_signal(v->child, number > 0 ? number : (int) v->op->stop_signal);
         /* What is stopped would hear of it only when it goes on. */
-        kill(v->child->pid, SIGCONT);
+        child_signal(v->child, SIGCONT);
 }
 
 void service_signal(struct service *v, int number) {
         if (number == SIGTERM || number == SIGINT)
                 service_stop(v, 0, WITHOUT_BOUND, SBX_STOPPED);
         else if (number == SIGHUP && v->op->reload_signal > 0)
-                kill(v->child->pid, (int) v->op->reload_signal);
+                child_signal(v->child, (int) v->op->reload_signal);
         else
-                kill(v->child->pid, number);
+                child_signal(v->child, number);
 }
 
 /* ---- The watchdog ---- */
@@ -281,6 +286,39 @@ void service_take_reports(struct service *v) {
         take_report(v, v->child->status_fd, EPOLLIN);
 }
 
+/* What the supervisor before this one has said of it. */
+static void take_state(struct service *v) {
+        char text[STATUS_MAX + 256];
+        cleanup_fd int fd = openat(v->launch->record->directory_fd, "state", O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+        ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+        text[n > 0 ? n : 0] = 0;
+        for (const char *at = text; at < text + n; at += strlen(at) + 1) {
+                for (uint32_t i = SERVICE_STARTING; i <= SERVICE_STOPPING; i++)
+                        if (strncmp(at, "state=", 6) == 0 && strcmp(at + 6, state_names[i]) == 0)
+                                v->state = i;
+                if (strncmp(at, "status=", 7) == 0)
+                        snprintf(v->status, sizeof v->status, "%s", at + 7);
+                else if (strncmp(at, "since_ns=", 9) == 0)
+                        v->since_ns = strtoll(at + 9, NULL, 10);
+                else if (strncmp(at, "main=", 5) == 0)
+                        v->child->payload = (pid_t) strtol(at + 5, NULL, 10);
+        }
+}
+
+/* The new supervisor's own manager hears what it has missed. */
+static void resume(struct service *v) {
+        if (v->state == SERVICE_STOPPING) {
+                v->child->ended_for = SBX_STOPPED;
+                manager_note(v->manager, MANAGER_STOPPING);
+                set_bound(v, v->op->stop_timeout_us);
+                return;
+        }
+        manager_note(v->manager, MANAGER_READY);
+        set_bound(v, WITHOUT_BOUND);
+        health_begin(v->health, v);
+        service_watched(v);
+}
+
 int service_attend(struct service *v, struct supervision *s) {
         struct timespec now;
         v->s = s;
@@ -297,10 +335,15 @@ int service_attend(struct service *v, struct supervision *s) {
         if (r < 0)
                 return r;
         sockets_release(v);
+        survive_attend(v->survive);
+        if (v->child->pidfd > 0)
+                take_state(v);
         set_bound(v, v->op->start_timeout_us);
         loop_at(&s->loop, bound_in(v->op->runtime_max_us), lived_too_long, v);
         service_publish(v);
-        if (v->child->started)
+        if (v->child->pidfd > 0 && v->state != SERVICE_STARTING)
+                resume(v);
+        else if (v->child->started)
                 started(v);
         return 0;
 }
@@ -318,6 +361,7 @@ void service_free(struct service *v) {
         if (v == NULL)
                 return;
         health_free(v->health);
+        survive_free(v->survive);
         notify_free(v->notify);
         manager_free(v->manager);
         output_free(v->output);

@@ -17,6 +17,7 @@ struct notify;
 struct manager;
 struct output;
 struct health;
+struct survive;
 
 enum service_state {
         SERVICE_STARTING,
@@ -37,6 +38,7 @@ struct service {
         int64_t last_bound_ns;
         uint64_t watchdog_us;    /* 0: none */
         struct manager *manager; /* NULL: nobody has to be told */
+        struct survive *survive; /* NULL: it ends with its supervisor */
         struct health *health;   /* NULL: nobody looks after it */
         struct notify *notify;   /* NULL: the payload has no NOTIFY_SOCKET */
         struct output *output;   /* NULL: the payload writes to where the supervisor does */
@@ -51,6 +53,7 @@ void service_free(struct service *v);
 
 /* ---- Attending: called by the supervisor ---- */
 
+int service_survives(const struct service *v);
 int service_attend(struct service *v, struct supervision *s);
 void service_end(struct service *v);
 /* SIGTERM, SIGINT and SIGHUP are requests to the service; the rest goes to the payload. */

@@ -6,6 +6,7 @@
 #include "supervision.h"
 #include "sys.h"
 
+#include <poll.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
@@ -36,12 +37,26 @@ void sbx_release(struct sbx_child *child) {
         restore_cpus(&child->cpus);
         service_free(child->service);
         child->service = NULL;
+        if (child->pidfd > 0)
+                close(child->pidfd);
+        child->pidfd = 0;
         if (child->memory != NULL)
                 munmap(child->memory, child->memory_size);
         child->memory = NULL;
 }
 
+/* No child of this process: only that it has ended can be seen, and its last report says how. */
+static int wait_for_adopted(const struct sbx_child *child, int *ret_status, int flags) {
+        struct pollfd end = { .fd = child->pidfd, .events = POLLIN };
+        if (poll(&end, 1, flags & WNOHANG ? 0 : -1) <= 0)
+                return -EAGAIN;
+        *ret_status = SIGKILL;
+        return 0;
+}
+
 static int wait_for_end(struct sbx_child *child, int *ret_status, int flags) {
+        if (child->pidfd > 0)
+                return wait_for_adopted(child, ret_status, flags);
         siginfo_t info = { 0 };
         struct rusage used;
         int r;
@@ -179,15 +194,25 @@ static void leave_the_cpu(void *owner) {
         restore_cpus(&s->child->cpus);
 }
 
+/* The turn is all that its end needs. */
+static void look_again(void *owner, int fd, uint32_t events) {
+        (void) owner;
+        (void) fd;
+        (void) events;
+}
+
 static int attend(struct supervision *s, struct sbx_exit *ret_exit) {
         uint64_t set = ~left_alone;
         cleanup_fd int signals = CALL(SYS_signalfd4, -1, &set, sizeof set, SFD_CLOEXEC | SFD_NONBLOCK);
         int r = signals < 0 ? signals : loop_add(&s->loop, signals, EPOLLIN, hand_on, s);
+        if (r >= 0 && s->child->pidfd > 0)
+                r = loop_add(&s->loop, s->child->pidfd, EPOLLIN, look_again, s);
         if (r >= 0 && s->child->cpus.size > 0)
                 r = loop_at(&s->loop, loop_now() + SHORT_NS, leave_the_cpu, s);
         while (r >= 0 && (r = sbx_reap(s->launch, s->child, ret_exit)) == -EAGAIN)
                 r = loop_turn(&s->loop, 1);
         loop_remove(&s->loop, signals);
+        loop_remove(&s->loop, s->child->pidfd > 0 ? s->child->pidfd : -1);
         return r;
 }
 
@@ -207,7 +232,7 @@ static int await_short(const struct sbx_launch *launch, struct sbx_child *child,
                         return r;
                 long sig = wait_for_signal(&set, NULL, recordable || child->cpus.size > 0);
                 if (sig > 0 && sig != SIGCHLD)
-                        kill(child->pid, (int) sig);
+                        child_signal(child, (int) sig);
                 if (sig > 0 || errno != EAGAIN)
                         continue;
                 restore_cpus(&child->cpus);
@@ -219,7 +244,7 @@ static int await_short(const struct sbx_launch *launch, struct sbx_child *child,
 /* It can't be what was asked for: nothing of it goes on. */
 static int give_up(struct sbx_child *child, int error, struct sbx_exit *ret_exit) {
         int status;
-        kill(child->pid, SIGKILL);
+        child_signal(child, SIGKILL);
         wait_for_end(child, &status, 0);
         *ret_exit = (struct sbx_exit) { .failure = { .stage = STAGE_RECORD, .error = -error } };
         return 0;
@@ -239,6 +264,8 @@ int sbx_supervise(const struct sbx_launch *launch, struct sbx_child *child, stru
                 sbx_attend_end(s, ret_exit);
                 return r;
         }
+        if (child->pidfd > 0) /* it lives on, for the next to take over */
+                return error;
         if (was_claimed)
                 return give_up(child, error, ret_exit);
         /* Nobody asked for it by name: it runs, and isn't listed. */

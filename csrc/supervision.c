@@ -24,12 +24,13 @@ struct supervision *sbx_attend(const struct sbx_launch *launch, struct sbx_child
                 if (r >= 0 && child->service != NULL)
                         r = service_attend(child->service, s);
                 if (r >= 0) /* last: who reads it may ask at once */
-                        r = record_write(launch, child);
+                        r = child->pidfd > 0 ? record_take(launch) : record_write(launch, child);
                 if (r >= 0)
                         return s;
                 loop_close(&s->loop);
         }
-        record_remove(launch->record);
+        if (child->pidfd == 0) /* who takes over and can't leaves it to the next */
+                record_remove(launch->record);
         free(s);
         *ret_error = r;
         return NULL;
@@ -47,7 +48,7 @@ void sbx_attend_signal(struct supervision *s, int number) {
         if (s->child->service != NULL)
                 service_signal(s->child->service, number);
         else
-                kill(s->child->pid, number);
+                child_signal(s->child, number);
 }
 
 void sbx_attend_end(struct supervision *s, const struct sbx_exit *end) {
@@ -60,5 +61,5 @@ void sbx_attend_end(struct supervision *s, const struct sbx_exit *end) {
 }
 
 void supervision_kill(struct supervision *s) {
-        kill(s->child->pid, SIGKILL);
+        child_signal(s->child, SIGKILL);
 }

@@ -3,6 +3,10 @@
 #include "executor.h"
 #include "loop.h"
 
+#include <signal.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
 #define CONTROL_CONNECTIONS 64u
 
 struct supervision {
@@ -14,6 +18,14 @@ struct supervision {
                 int waits; /* for the end */
         } connections[CONTROL_CONNECTIONS];
 };
+
+/* By its pidfd where it isn't our child: its number may be another's by now. */
+static inline void child_signal(const struct sbx_child *child, int number) {
+        if (child->pidfd > 0)
+                syscall(SYS_pidfd_send_signal, child->pidfd, number, NULL, 0);
+        else
+                kill(child->pid, number);
+}
 
 /* Ends everything in the sandbox at once. */
 void supervision_kill(struct supervision *s);

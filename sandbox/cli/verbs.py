@@ -16,6 +16,7 @@ VERBS = {
     "wait": "Wait until live sandboxes have ended.",
     "pause": "Let all processes of live sandboxes stand still.",
     "resume": "Let paused sandboxes go on.",
+    "adopt": "Take over a live sandbox that has lost its supervisor.",
     "doctor": "Say what this host can and cannot enforce, and how to mend it.",
     "systemd": "Make a service of systemd from a profile.",
     "completion": "Print the completion script of a shell.",

@@ -107,6 +107,11 @@ def _connect(live: Live) -> socket.socket:
         asking.setblocking(True)
     except (FileNotFoundError, ConnectionRefusedError):
         asking.close()
+        if live.state == "orphaned":
+            raise SandboxError(
+                f"'{live.name}' has lost its supervisor",
+                hint=f"'sbx adopt {live.name}' takes it over; then it can be asked again",
+            ) from None
         raise SandboxError(
             f"'{live.name}' has just ended", hint="'sbx ps' lists those that live"
         ) from None

@@ -73,7 +73,11 @@ def verified(live: Live) -> Pidfds:
         supervisor = _open(pid)
         first = _open(live.first)
         # Both live still, so what is said of their ids is of the processes that were opened.
-        is_theirs = not _is_hung_up(asking) and _is_child(live.first, pid) and not _has_ended(first)
+        is_theirs = (
+            not _is_hung_up(asking)
+            and (live.survives or _is_child(live.first, pid))
+            and not _has_ended(first)
+        )
     found = Pidfds(supervisor, first, pid)
     if not is_theirs:
         found.close()

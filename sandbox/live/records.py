@@ -56,11 +56,13 @@ class Live(NamedTuple):
     """The directories of its own cgroups."""
     state: str
     """`running`, `paused`, what a service says of itself (starting, ready, reloading, stopping), or
-    `unhealthy` where its checks fail."""
+    `unhealthy` where its checks fail, `orphaned` where it has outlived its supervisor."""
     uid: int
     """Whose it is."""
     directory: str
     """Its place in the runtime directory."""
+    survives: bool = False
+    """It outlives its supervisor: its first process need not be that one's child."""
 
 
 def runtime(environ: Mapping[str, str] | None = None) -> str:
@@ -164,7 +166,8 @@ def read(place: str, name: str) -> Live | None:
         if fields is None or not is_alive(directory):
             return None
         uid = os.fstat(directory).st_uid
-        state = state_of(directory)
+        survives = fields.get("survive", ["0"])[0] == "1"
+        state = "orphaned" if survives and not _is_attended(directory) else state_of(directory)
     try:
         return Live(
             name=name,
@@ -179,6 +182,7 @@ def read(place: str, name: str) -> Live | None:
             state=state,
             uid=uid,
             directory=os.path.join(place, name),
+            survives=survives,
         )
     except (KeyError, ValueError):  # garbage: nobody has written this record
         return None
@@ -205,6 +209,21 @@ def is_alive(directory: int) -> bool:
     except OSError:
         return False
     return bool(_FLOCK.unpack(answer)[0] != fcntl.F_UNLCK)
+
+
+def _is_attended(directory: int) -> bool:
+    """Whether somebody listens on its control socket."""
+    import socket
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as asking:
+        asking.setblocking(False)
+        try:
+            asking.connect(f"/proc/self/fd/{directory}/{CONTROL}")
+        except BlockingIOError:  # a full queue: somebody is busy
+            return True
+        except OSError:
+            return False
+    return True
 
 
 def state_of(directory: int) -> str:

@@ -78,7 +78,6 @@ def compile(resolved: ResolvedProfile, host: Host) -> Plan:  # noqa: A001 - the 
     """
     inputs = Inputs(resolved, host)
     _require_kernel(inputs)
-    service.require(inputs)
     steps = list(_steps(inputs))
     inputs.raise_conflicts()
     skipped = tuple(sorted(inputs.not_enforced))
@@ -109,6 +108,7 @@ def _steps(inputs: Inputs) -> Iterator[Step]:
     nested = policy is None or user_namespaces_reachable(policy)
     dies = [Step(SetDeathSignal(signal=SIGKILL), ("process", "die_with_parent"))]
     dies = dies if profile.process.die_with_parent else []
+    with_init, dies = dies, [] if profile.service.survive else dies
     rules = landlock.steps(inputs, statements)
 
     yield _identity_of_record(inputs)
@@ -150,7 +150,7 @@ def _steps(inputs: Inputs) -> Iterator[Step]:
     if profile.process.init:
         yield Step(StartInit(), ("process", "init"))
         if not profile.namespaces.pid:
-            yield from dies
+            yield from with_init
     yield from _payload(inputs)
     yield from service.announcement(inputs)
     if rules:

@@ -77,7 +77,7 @@ from sandbox.plan.service_ops import (
     RunService,
     SecretFrom,
 )
-from sandbox.plan.supervisor_ops import Identify, ProvideDirectory
+from sandbox.plan.supervisor_ops import Identify, ProvideDirectory, Survive
 
 __all__ = [
     "ANY_DEVICE",
@@ -148,6 +148,7 @@ __all__ = [
     "SetUmask",
     "SkipFeature",
     "StartInit",
+    "Survive",
     "WriteFile",
 ]
 

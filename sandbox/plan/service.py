@@ -1,14 +1,13 @@
-"""What a profile says of its service, and what of it this version can't enforce yet."""
+"""What a profile says of its service, as ops."""
 
 import signal
-from typing import Any, Final
-
-import msgspec
+from typing import Final
 
 from sandbox import units
 from sandbox.plan.inputs import Inputs
 from sandbox.plan.record import Step
 from sandbox.plan.service_ops import AnnouncePayload, KeepLog, LogTo, PassSockets, RunService
+from sandbox.plan.supervisor_ops import Survive
 from sandbox.profile.model import Service
 from sandbox.profile.resolved import KeyPath
 
@@ -16,32 +15,8 @@ NOTIFY_PATH: Final = "/dev/sbx-notify"
 """Where the payload finds its NOTIFY_SOCKET: in /dev, which is the sandbox's own whatever else it
 shows of the host."""
 
-UNENFORCED: Final[dict[KeyPath, str]] = {
-    ("service", "survive"): "let a payload outlive its supervisor",
-}
-"""Keys that have a meaning in a profile, but that no launch brings about.
-
-Whatever is enforced is taken out of here.
-"""
-
 FOR_THE_UNIT: Final = frozenset({"restart", "restart_delay", "slice"})
 """Keys of [service] that only the unit of `sbx systemd` heeds."""
-
-
-def require(inputs: Inputs) -> None:
-    """Raises UnsupportedError for the first key that is stated and that nothing enforces."""
-    stated: Any = msgspec.to_builtins(inputs.profile)
-    default: Any = {"service": msgspec.to_builtins(Service()), "secrets": {}}
-    for key, what in UNENFORCED.items():
-        ours, theirs = stated, default
-        for name in key:
-            ours, theirs = ours[name], theirs[name]
-        if ours != theirs:
-            inputs.lacks(
-                key,
-                f"this version of sbx can't {what}",
-                "take it out; sbx doesn't ignore what it cannot enforce",
-            )
 
 
 def is_service(inputs: Inputs) -> bool:
@@ -100,4 +75,24 @@ def steps(inputs: Inputs) -> list[Step]:
     if service.sockets or service.type == "notify":
         names = tuple(sorted(set(service.sockets)))
         found.append(Step(PassSockets(names=names), ("service", "sockets")))
+    if service.survive:
+        _require_of_survivor(inputs)
+        found.append(Step(Survive(), ("service", "survive")))
     return found
+
+
+def _require_of_survivor(inputs: Inputs) -> None:
+    """What a payload without a supervisor can't have."""
+    key: KeyPath = ("service", "survive")
+    process = inputs.profile.process
+    if not process.init:
+        reason = (
+            "the sandbox's init keeps what the next supervisor needs, and process.init is false"
+        )
+        inputs.conflict(key, reason, "set process.init = true")
+    if process.terminal != "never":
+        reason = "a terminal of the payload's own is gone with the supervisor that relays it"
+        inputs.conflict(key, reason, "set process.terminal = 'never'")
+    if process.die_with_parent and inputs.resolved.locate(("process", "die_with_parent")):
+        reason = "process.die_with_parent = true says that the payload ends with its supervisor"
+        inputs.conflict(key, reason, "set process.die_with_parent = false, or leave it out")

@@ -25,3 +25,12 @@ class Identify(Op, frozen=True, kw_only=True):
 
     def describe(self) -> str:
         return f"known as {self.stem}-PID while it runs, unless --name says otherwise"
+
+
+class Survive(Op, frozen=True, kw_only=True):
+    """The payload runs on without its supervisor."""
+
+    KIND = 71
+
+    def describe(self) -> str:
+        return "if the supervisor dies, run on, and wait for another one to take over"

@@ -1,33 +1,18 @@
-"""What no launch can bring about is refused, and what is for those who start sbx is not."""
+"""What [service] says becomes ops, and what is for those who start sbx changes none."""
 
 import signal
 from typing import Any
 
 import pytest
 
-from sandbox.errors import ProfileError, UnsupportedError
-from sandbox.plan.service import NOTIFY_PATH, UNENFORCED
+from sandbox.errors import ProfileError
+from sandbox.plan.ops import SetDeathSignal, StartInit, Survive
+from sandbox.plan.service import NOTIFY_PATH
 from sandbox.plan.service_ops import OpenNotify, RunService
-from sandbox.profile.resolved import KeyPath, key_text
 from sandbox.units import UNLIMITED
 from tests.plans import ROOT, compiled, ops_of
 
 PROGRAM = {"seccomp": {"allow": ["@program"]}}
-STATED: dict[KeyPath, dict[str, Any]] = {
-    ("service", "survive"): {"service": {"survive": True}},
-}
-
-
-def test_every_key_that_is_not_enforced_has_its_case() -> None:
-    assert set(UNENFORCED) <= set(STATED)
-
-
-@pytest.mark.parametrize("key", UNENFORCED, ids=key_text)
-def test_what_nothing_enforces_is_an_error_that_names_it(key: KeyPath) -> None:
-    with pytest.raises(UnsupportedError) as caught:
-        compiled(ROOT, **PROGRAM, **STATED[key])
-    assert caught.value.message.startswith(("service.", "secrets"))
-    assert caught.value.hint
 
 
 def test_what_only_a_unit_brings_about_changes_no_launch() -> None:
@@ -55,3 +40,31 @@ def test_a_socket_in_a_dev_that_is_not_the_sandboxes_own_is_a_conflict() -> None
     with pytest.raises(ProfileError) as caught:
         compiled(ROOT, **PROGRAM, service={"type": "notify"}, devices={"dev": "none"})
     assert caught.value.problems[0].key == "service.type"
+
+
+def test_what_survives_gets_no_death_signal_of_its_supervisors() -> None:
+    process = {"terminal": "never"}
+    stated = compiled(ROOT, **PROGRAM, process=process, service={"survive": True})
+    assert len(ops_of(stated, Survive)) == 1
+    assert ops_of(stated, SetDeathSignal) == []
+    shared = {"process": process, "namespaces": {"pid": False}, "filesystem": {"proc": "none"}}
+    kinds = [type(op) for op in compiled(ROOT, **PROGRAM, **shared, service={"survive": True}).ops]
+    assert kinds.count(SetDeathSignal) == 1
+    assert kinds.index(SetDeathSignal) > kinds.index(StartInit)
+
+
+@pytest.mark.parametrize(
+    ("key", "process"),
+    (
+        ("process.init = true", {"terminal": "never", "init": False}),
+        ("process.terminal = 'never'", {"terminal": "auto"}),
+    ),
+)
+def test_what_cannot_do_without_a_supervisor_does_not_survive_it(
+    key: str, process: dict[str, Any]
+) -> None:
+    with pytest.raises(ProfileError) as caught:
+        compiled(ROOT, **PROGRAM, process=process, service={"survive": True})
+    problem = caught.value.problems[0]
+    assert problem.key == "service.survive"
+    assert key in problem.hint
