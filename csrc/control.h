@@ -21,7 +21,8 @@ enum control_verb {
 
 struct control_request {
         uint32_t version, verb;
-        uint32_t signal, reserved;
+        uint32_t signal;
+        uint32_t window; /* of the terminal of an exec: rows << 16 | columns; 0: not known */
         uint64_t value;
 };
 

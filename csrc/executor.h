@@ -73,6 +73,7 @@ struct sbx_launch {
         char *const *argv;         /* takes the place of the plan's command; NULL: the plan's */
         char *const *environment;  /* the caller's, of which the plan's names are passed */
         uint32_t terminal;         /* bits 0 to 2: these standard streams become a new pseudo-terminal */
+        uint32_t window;           /* of that terminal, where it isn't one of the caller's: rows << 16 | columns */
         struct sbx_timing *timing; /* NULL: none is taken */
         uint32_t served;           /* what runs comes as a call over `channel`, which takes the reports too (serve.h) */
         int channel;

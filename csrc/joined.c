@@ -49,12 +49,13 @@ static int hold_standard_streams(int *connection, int *ruleset) {
         return 0;
 }
 
-static void joined_process(const struct joined *j, struct context *c, int connection, uint32_t wish) __attribute__((noreturn));
-static void joined_process(const struct joined *j, struct context *c, int connection, uint32_t wish) {
+static void joined_process(const struct joined *j, struct context *c, int connection, const struct control_request *request) __attribute__((noreturn));
+static void joined_process(const struct joined *j, struct context *c, int connection, const struct control_request *request) {
         struct sbx_launch launch = *c->launch;
         launch.served = launch.joined = 1;
-        launch.terminal = wish & CONTROL_TERMINAL;
-        launch.probes = wish & CONTROL_PROBE;
+        launch.terminal = (uint32_t) request->value & CONTROL_TERMINAL;
+        launch.window = request->window;
+        launch.probes = (uint32_t) request->value & CONTROL_PROBE;
         launch.timing = NULL;
         c->launch = &launch;
         c->status_fd = connection;
@@ -91,7 +92,7 @@ static void start_program(struct joined *j, struct context *c, int connection) {
         int place = free_place(j);
         int pid = place < 0 ? place : CALL(SYS_clone, (long) SIGCHLD, 0, 0, 0, 0);
         if (pid == 0)
-                joined_process(j, c, connection, (uint32_t) request.value);
+                joined_process(j, c, connection, &request);
         if (pid < 0) {
                 refuse(connection, -pid);
                 return;
@@ -130,7 +131,8 @@ static int take_connection(const struct context *c) {
 
 static int has_hung_up(int fd) {
         char byte;
-        return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+        ssize_t n = recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+        return n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR); /* ECONNRESET: it hadn't read all */
 }
 
 void joined_serve(struct joined *j, struct context *c) {

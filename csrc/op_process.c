@@ -82,6 +82,12 @@ static void copy_terminal(uint32_t streams, int slave) {
                 tcsetattr(slave, TCSANOW, &settings);
 }
 
+static void set_window(uint32_t window, int slave) {
+        struct winsize size = { .ws_row = (unsigned short) (window >> 16), .ws_col = (unsigned short) window };
+        if (window != 0)
+                ioctl(slave, TIOCSWINSZ, &size);
+}
+
 int perform_open_terminal(struct context *c, const void *payload) {
         int unlock = 0;
         int r = perform_new_session(c, payload);
@@ -97,6 +103,7 @@ int perform_open_terminal(struct context *c, const void *payload) {
         if (fchmod(slave, 0620) < 0 || ioctl(slave, TIOCSCTTY, 0) < 0)
                 return -errno;
         copy_terminal(c->launch->terminal, slave);
+        set_window(c->launch->window, slave);
         r = send_descriptor(c->status_fd, master);
         for (int fd = 0; r >= 0 && fd < 3; fd++)
                 if ((c->launch->terminal >> fd & 1) && dup2(slave, fd) < 0)

@@ -89,7 +89,7 @@ def join(
     """
     connection = _connect(directory)
     try:
-        connection.send(_REQUEST.pack(VERSION, EXEC, 0, 0, terminal))
+        connection.send(_REQUEST.pack(VERSION, EXEC, 0, _window(terminal), terminal))
         channel = Channel(connection)
         numbers = [fd for fd in range(3) if not terminal >> fd & 1]
         channel.send(Call(argv, environ, [(fd, fd) for fd in numbers], cwd))
@@ -97,6 +97,16 @@ def join(
     except BaseException:
         connection.close()
         raise
+
+
+def _window(terminal: int) -> int:
+    """The size of the caller's, so that the program begins with it: rows << 16 | columns."""
+    for fd in range(3):
+        with contextlib.suppress(OSError):
+            if terminal >> fd & 1:
+                columns, rows = os.get_terminal_size(fd)
+                return rows << 16 | columns
+    return 0
 
 
 def _connect(directory: str) -> socket.socket:
