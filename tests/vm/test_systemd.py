@@ -235,4 +235,4 @@ def test_credentials_become_secrets(machine: Machine, place: str) -> None:
         unit.await_true("journalctl -u app -o cat | grep -q PATH=")
         said = unit.journal()
         assert said.count("s3cret") == 1
-        assert "CREDENTIALS_DIRECTORY" not in said
+        assert "CREDENTIALS_DIRECTORY=/run/secrets\n" in said
