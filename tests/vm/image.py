@@ -21,7 +21,7 @@ SYSTEM_CACHE: Final = "/var/cache/sbx-tests"
 
 # Images of other recipes that are kept, and for how long an unused one is none the less, seconds.
 _KEPT: Final = 2
-_KEPT_FOR: Final = 86_400
+_KEPT_FOR: Final = 3600
 
 Say = Callable[[str], None]
 
