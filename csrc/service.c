@@ -319,6 +319,14 @@ static void resume(struct service *v) {
         service_watched(v);
 }
 
+/* For one that is taken over, less than runtime_max. */
+static uint64_t left_of_life(const struct service *v) {
+        uint64_t most = v->op->runtime_max_us, lived = (monotonic_ns() - v->child->usage.begun_ns) / NS_PER_US;
+        if (v->child->pidfd == 0 || most >= LONGEST_US)
+                return most;
+        return most > lived ? most - lived : 0;
+}
+
 int service_attend(struct service *v, struct supervision *s) {
         struct timespec now;
         v->s = s;
@@ -339,7 +347,7 @@ int service_attend(struct service *v, struct supervision *s) {
         if (v->child->pidfd > 0)
                 take_state(v);
         set_bound(v, v->op->start_timeout_us);
-        loop_at(&s->loop, bound_in(v->op->runtime_max_us), lived_too_long, v);
+        loop_at(&s->loop, bound_in(left_of_life(v)), lived_too_long, v);
         service_publish(v);
         if (v->child->pidfd > 0 && v->state != SERVICE_STARTING)
                 resume(v);

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tests.kernel.service.services import NOTIFIES, SECONDS, Manager, Services
+from tests.kernel.service.services import NOTIFIES, SECONDS, Manager, Services, await_up
 
 ALL = NOTIFIES + 'notify_access = "all"\n'
 
@@ -38,8 +38,9 @@ def test_without_a_manager_it_is_known_all_the_same(services: Services) -> None:
 
 
 def test_a_service_is_starting_until_it_says_otherwise(services: Services) -> None:
-    with services.start(NOTIFIES, "await", "say", "READY=1", "await") as process:
+    with services.start(NOTIFIES, "out", "up", "await", "say", "READY=1", "await") as process:
         services.await_state("starting")
+        await_up(process)
         process.send_signal(10)
         services.await_state("ready")
         process.terminate()

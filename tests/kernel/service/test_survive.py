@@ -223,3 +223,11 @@ def test_to_die_with_the_supervisor_and_to_survive_it_is_a_conflict(survivors: S
     done = survivors.services.run(text, "exit", "0")
     assert done.returncode == 125
     assert "service.survive: process.die_with_parent = true says" in done.stderr
+
+
+def test_the_time_that_it_may_live_goes_on(survivors: Survivors) -> None:
+    survivors.orphan(PLAIN + 'runtime_max = "3s"\n', "await", "exit", "0")
+    begun = time.monotonic()
+    with survivors.adopt() as process:
+        assert process.wait(SECONDS) == 124
+        assert time.monotonic() - begun < 3
