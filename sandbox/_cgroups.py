@@ -6,7 +6,6 @@ admin-guide/cgroup-v2.rst and cgroup-v1.
 """
 
 import os
-import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
@@ -15,7 +14,9 @@ CgroupVersion = Literal["v1", "hybrid", "v2", "none"]
 
 TOP: Final = "/sys/fs/cgroup"
 UNIFIED: Final = "unified"
-_DELEGATED: Final = ("trusted.delegate", "user.delegate")
+_DELEGATED: Final = ("user.delegate", "trusted.delegate")
+# Where csrc/cgroup_place.c moves the supervisor, since what divides resources holds no process.
+_LEAF: Final = "supervisor"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +45,7 @@ class Own:
     """The calling process's own control group, in the hierarchy of version 2."""
 
     directory: str
+    """The delegated unit that it lies in, if there is one."""
     controllers: frozenset[str]
     """What it can hand on to cgroups below it."""
     delegated: bool
@@ -72,12 +74,13 @@ def own(mounts: Mapping[str, str], pid: int | None = None) -> Own | None:
     path = own_paths(pid).get("")
     if unified is None or path is None:
         return None
-    directory = unified + path.rstrip("/")
+    subtree, unit = _subtree(unified, path)
+    directory = subtree or unified + path.rstrip("/")
     return Own(
         directory=directory,
         controllers=controllers_of(directory),
-        delegated=_is_delegated(directory),
-        service=_service(path),
+        delegated=bool(subtree),
+        service=unit if unit.endswith(".service") else "",
     )
 
 
@@ -145,26 +148,41 @@ def _io_weights(mounts: Mapping[str, str], controllers: frozenset[str]) -> Itera
         yield "blkio.bfq.weight"
 
 
-def _is_delegated(directory: str) -> bool:
-    """What systemd marks with Delegate=, or what a process of the caller's may divide by itself."""
+def _subtree(top: str, path: str) -> tuple[str, str]:
+    """What of `path` its processes may divide, empty if nothing, and the unit that it lies in.
+
+    csrc/cgroup_place.c decides in the same way at each launch.
+    """
+    parts = path.strip("/").split("/")
+    ends = [at for at, part in enumerate(parts, 1) if part.endswith((".service", ".scope"))]
+    if ends:
+        directory = "/".join((top, *parts[: ends[-1]]))
+        return (directory if _is_delegated(directory) else ""), parts[ends[-1] - 1]
+    if os.geteuid() == 0:
+        return "", ""
+    places = [parts, parts[:-1]] if parts[-1] == _LEAF else [parts]
+    directories = ("/".join((top, *place)).rstrip("/") for place in places)
+    return next(filter(_belongs_to_caller, directories), ""), ""
+
+
+def _is_delegated(unit: str) -> bool:
+    """What systemd marks with Delegate=; one from before 252 only gives it to the unit's user."""
+    uid = os.geteuid()
     for name in _DELEGATED:
         try:
-            if os.getxattr(directory, name) == b"1":
-                return True
-        except OSError:  # none set, or it may not be seen
+            if os.getxattr(unit, name) == b"1":
+                return uid == 0 or _belongs_to_caller(unit)
+        except OSError:  # none is set, or it may not be seen
             continue
-    if os.geteuid() == 0:
-        return False
     try:
-        states = [os.stat(f"{directory}/{n}") for n in ("cgroup.procs", "cgroup.subtree_control")]
+        return uid != 0 and os.stat(unit).st_uid == uid != os.stat(os.path.dirname(unit)).st_uid
     except OSError:
         return False
-    return all(s.st_uid == os.geteuid() and s.st_mode & stat.S_IWUSR for s in states)
 
 
-def _service(path: str) -> str:
-    services = [part for part in path.split("/") if part.endswith(".service")]
-    return services[-1] if services else ""
+def _belongs_to_caller(directory: str) -> bool:
+    files = (f"{directory}/{name}" for name in ("cgroup.procs", "cgroup.subtree_control"))
+    return all(os.access(file, os.W_OK, effective_ids=True) for file in files)
 
 
 def _some_below(directory: str) -> list[str]:

@@ -70,7 +70,7 @@ def test_a_bus_that_does_not_answer_is_an_error(
 ) -> None:
     before = _cgroups.own_paths()
     with bus(tmp_path / "bus", behave) as path, pytest.raises(UnsupportedError) as caught:
-        scope.start(path, "sbx-test-1.scope", "test", seconds=0.3)
+        scope.ask(path, "sbx-test-1.scope", "test", seconds=0.3)
     assert words in caught.value.message
     assert caught.value.hint
     assert _cgroups.own_paths() == before
@@ -81,7 +81,7 @@ def test_a_socket_that_nobody_listens_at_is_an_error(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as left_over:
         left_over.bind(str(path))
     with pytest.raises(UnsupportedError, match="can't be reached: Connection refused"):
-        scope.start(str(path), "sbx-test-1.scope", "test")
+        scope.ask(str(path), "sbx-test-1.scope", "test")
 
 
 def test_the_users_bus_is_looked_for_where_sessions_have_it(tmp_path: Path) -> None:
