@@ -47,6 +47,15 @@ static uint64_t sum_of(const char *text, const char *key) {
         return sum;
 }
 
+/* Memory and swap together, which newer kernels don't count in memory.memsw.failcnt: what was asked for last is at most
+ * a batch of pages above what was had. */
+#define BATCH (64u * 4096u)
+static uint64_t swap_limit_was_hit(int directory) {
+        uint64_t peak = 0, limit = 0;
+        return read_number(directory, "memory.memsw.max_usage_in_bytes", &peak) &&
+               read_number(directory, "memory.memsw.limit_in_bytes", &limit) && peak + BATCH >= limit;
+}
+
 static void measure_memory(int directory, int version, struct sbx_usage *u) {
         char text[4096];
         int peak = read_number(directory, version == 2 ? "memory.peak" : "memory.max_usage_in_bytes", &u->memory_peak);
@@ -60,6 +69,8 @@ static void measure_memory(int directory, int version, struct sbx_usage *u) {
         } else {
                 read_field(directory, "memory.oom_control", "oom_kill", &u->oom_kills);
                 read_number(directory, "memory.failcnt", &u->memory_limit_hits);
+                if (u->oom_kills > 0 && u->memory_limit_hits == 0)
+                        u->memory_limit_hits = swap_limit_was_hit(directory);
         }
 }
 

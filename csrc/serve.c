@@ -4,6 +4,7 @@
  * would slow each start; and the signal of the parent's death would come when the thread that started it ends.  This
  * process has one thread, little memory, and ends when the program does. */
 #include "serve.h"
+#include "cgroup.h"
 #include "context.h"
 #include "sys.h"
 
@@ -29,6 +30,7 @@ struct sandbox {
         int killed;    /* the program has let go of it */
         uint64_t plan; /* until it is started: of which plan, and when */
         int64_t due_ms;
+        struct sbx_cgroups *cgroups; /* NULL: it has none */
 };
 
 struct server {
@@ -129,7 +131,26 @@ static uint32_t list_private_fds(struct server *s) {
         return n;
 }
 
+/* They last as long as it does, and the rest of what it was started with doesn't.  Without the memory for that they
+ * are released with it, which kills it. */
+static struct sbx_cgroups *take_cgroups(struct sbx_child *child) {
+        struct sbx_cgroups *cgroups = child->cgroups.count == 0 ? NULL : malloc(sizeof *cgroups);
+        if (cgroups != NULL) {
+                *cgroups = child->cgroups;
+                child->cgroups.count = 0;
+        }
+        return cgroups;
+}
+
+static void give_up_cgroups(struct sandbox *sandbox) {
+        if (sandbox->cgroups != NULL)
+                cgroups_remove(sandbox->cgroups);
+        free(sandbox->cgroups);
+        sandbox->cgroups = NULL;
+}
+
 static void remove_sandbox(struct server *s, uint32_t index) {
+        give_up_cgroups(&s->sandboxes[index]);
         close_fd(&s->sandboxes[index].channel);
         s->sandboxes[index] = s->sandboxes[--s->count];
 }
@@ -158,6 +179,7 @@ static void start_sandbox(struct server *s, uint32_t index) {
                 return;
         }
         report_launch(sandbox->channel, child.pid);
+        sandbox->cgroups = take_cgroups(&child);
         sbx_release(&child);
         sandbox->pid = child.pid;
 }
@@ -252,6 +274,11 @@ static void end_all(const struct server *s) {
         for (uint32_t i = 0; i < s->count; i++)
                 if (s->sandboxes[i].pid > 0)
                         kill(s->sandboxes[i].pid, SIGKILL);
+        for (uint32_t i = 0; i < s->count; i++)
+                if (s->sandboxes[i].cgroups != NULL) {
+                        waitpid(s->sandboxes[i].pid, NULL, __WALL);
+                        give_up_cgroups(&s->sandboxes[i]);
+                }
         exit(0);
 }
 
@@ -278,6 +305,8 @@ static void report_end(struct server *s, pid_t pid, int status, const struct rus
         struct serve_end end = end_of(REPORT_REAPED, status, usage);
         for (uint32_t i = 0; i < s->count; i++)
                 if (s->sandboxes[i].pid == pid) {
+                        if (s->sandboxes[i].cgroups != NULL)
+                                cgroups_measure(s->sandboxes[i].cgroups, &end.counted);
                         send(s->sandboxes[i].channel, &end, sizeof end, MSG_NOSIGNAL | MSG_DONTWAIT);
                         remove_sandbox(s, i);
                         return;

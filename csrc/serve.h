@@ -4,10 +4,12 @@
  * sandbox of one to start, for which a channel comes along.  The channel carries the call (what runs, with which
  * variables and descriptors) to the sandbox itself, and the reports of the sandbox and of the server back. */
 #pragma once
+#include "executor.h"
+
 #include <stdint.h>
 #include <sys/resource.h>
 
-#define SERVE_VERSION 1u
+#define SERVE_VERSION 2u
 
 enum serve_kind {
         SERVE_KEEP = 1,   /* with a descriptor: the plan's bytes */
@@ -43,6 +45,7 @@ struct serve_end {
         int32_t status;
         uint64_t user_us, system_us; /* processor time of all of its processes */
         uint64_t max_rss_kib;        /* of the largest one */
+        struct sbx_usage counted;    /* of the server's report: what its cgroups say */
 };
 
 static inline struct serve_end end_of(uint32_t kind, int status, const struct rusage *usage) {

@@ -16,9 +16,10 @@ from sandbox.library.streams import Streams
 from sandbox.library.watch import Watch
 from sandbox.plan import codec
 from sandbox.plan.compile import compile as compile_plan
-from sandbox.plan.ops import KeepDescriptor, SetEnvironment, SkipFeature, StartInit
+from sandbox.plan.ops import CreateCgroup, KeepDescriptor, SetEnvironment, SkipFeature, StartInit
 from sandbox.plan.record import Plan, PlanFlag
 from sandbox.process import server
+from sandbox.process.ending import Usage
 from sandbox.process.failure import located_error
 from sandbox.process.server import Call
 
@@ -45,6 +46,7 @@ class Compiled:
         self.number: Final = next(_numbers)
         ops = self.plan.ops
         self.has_init: Final = any(isinstance(op, StartInit) for op in ops)
+        self.limited: Final = any(isinstance(op, CreateCgroup) for op in ops)
         self._declared: Final = frozenset(op.number for op in ops if isinstance(op, KeepDescriptor))
         self._user = os.geteuid()
         self._environment = next(op for op in ops if isinstance(op, SetEnvironment))
@@ -73,7 +75,7 @@ class Compiled:
                 hint="make it after the program has changed its user",
             )
         channel = server.start(self.number, self.data, wait=wait, later=later)
-        return Watch(channel, has_init=self.has_init)
+        return Watch(channel, has_init=self.has_init, limited=self.limited)
 
     def words(self, argv: Sequence[Word]) -> tuple[str, ...]:
         """The command line that is to run: this one, or the profile's if it is empty."""
@@ -144,11 +146,15 @@ class Compiled:
         by_itself = watch.status is not None and (self.has_init or signal != 9)
         if killed_for is Cause.TIMEOUT and by_itself:
             killed_for = None
+        counted = watch.counted
+        limit_hit = None
+        if counted is not None and (code != 0 or not by_itself):
+            limit_hit = _limit_hit(counted)
         if killed_for is None and not by_itself:
-            killed_for = Cause.KILLED
+            killed_for = limit_hit or Cause.KILLED
         if killed_for is not None:
             code, signal = None, _SIGKILL
-        natural = Cause.EXITED if code is not None else Cause.SIGNALED
+        natural = limit_hit or (Cause.EXITED if code is not None else Cause.SIGNALED)
         return Result(
             command=command,
             cause=killed_for or natural,
@@ -158,8 +164,16 @@ class Compiled:
             stderr=stderr,
             duration=watch.ended - watch.begun,
             usage=watch.usage,
+            counted=counted,
             limit=limit if killed_for in {Cause.TIMEOUT, Cause.OUTPUT_LIMIT} else None,
         )
+
+
+def _limit_hit(counted: Usage) -> Cause | None:
+    """The limit of [resources] that may be why a program ended with an error."""
+    if counted.oom_kills:
+        return Cause.MEMORY
+    return Cause.PIDS if counted.pids_limit_hits else None
 
 
 _SIGKILL: Final = code_and_signal(9)[1]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from sandbox.errors import EXIT_SANDBOX, EXIT_SIGNAL_BASE, SandboxError
+from sandbox.process.ending import Usage as Counted
 from sandbox.process.server import Usage
 
 Output = TypeVar("Output", bytes, str)
@@ -23,6 +24,10 @@ class Cause(enum.Enum):
     """It took too long, and was killed with everything in its sandbox."""
     OUTPUT_LIMIT = "output limit"
     """It wrote more than it may, and was killed with everything in its sandbox."""
+    MEMORY = "memory"
+    """It ended with an error, and the kernel had killed a process of it for memory."""
+    PIDS = "pids"
+    """It ended with an error, and had been refused another process (resources.pids_max)."""
     KILLED = "killed"
     """Its sandbox was killed: by `kill()`, by the host for want of memory, by an operator."""
 
@@ -47,6 +52,8 @@ class Result(Generic[Output]):
     usage: Usage | None = field(compare=False)
     limit: float | None = None
     """What was exceeded: seconds for TIMEOUT, bytes for OUTPUT_LIMIT."""
+    counted: Counted | None = field(default=None, compare=False)
+    """What the sandbox's control group has counted; None for a profile without [resources]."""
 
     @property
     def ok(self) -> bool:
@@ -63,6 +70,8 @@ class Result(Generic[Output]):
     @property
     def reason(self) -> str:
         """The end in words: `exited with status 3`."""
+        if self.cause in {Cause.MEMORY, Cause.PIDS}:
+            return self._limited()
         if self.cause is Cause.EXITED:
             return f"exited with status {self.exit_code}"
         if self.cause is Cause.TIMEOUT:
@@ -74,6 +83,19 @@ class Result(Generic[Output]):
         words = signals.strsignal(self.signal)
         why = ": the system call filter ended it" if self.signal is signals.SIGSYS else ""
         return f"was ended by {self.signal.name} ({words}){why}"
+
+    def _limited(self) -> str:
+        """Of a program that a limit of [resources] has ended, or may have."""
+        how = (
+            f"was ended by {self.signal.name}"
+            if self.signal is not None
+            else f"exited with status {self.exit_code}"
+        )
+        if self.cause is Cause.PIDS:
+            return f"{how} after it was refused another process (resources.pids_max)"
+        number = self.counted.oom_kills if self.counted else 1
+        what = "a process of it was" if number == 1 else f"{number} processes of it were"
+        return f"{how} after {what} killed for memory (resources.memory_max)"
 
     def check(self) -> "Result[Output]":
         """The result itself if the program exited with 0, else raises ExitError."""

@@ -1,6 +1,7 @@
 """One sandbox as its reports tell of it: from the request to the last of its processes."""
 
 import contextlib
+import errno
 import io
 import os
 import select
@@ -10,12 +11,23 @@ from typing import Final
 
 from sandbox.errors import SandboxError
 from sandbox.process import server
+from sandbox.process.cgroup_words import DETAIL_MEMORY_LIMIT, DETAIL_PIDS_LIMIT
+from sandbox.process.ending import Usage as Counted
 from sandbox.process.launch import Failure
 from sandbox.process.server import Call, Channel, Ended, Event, Launched, Reaped, Usage
 
 # What a program that ended before it could say why is known by: struct sbx_failure with
 # STAGE_SANDBOX, ECANCELED and DETAIL_ENDED.
 ENDED_EARLY: Final = Failure(4, 0, 125, 6)
+
+
+def _blamed(failure: Failure, counted: Counted) -> Failure:
+    """As csrc/cgroup_end.c finds it: a limit of the sandbox's own may be why it wasn't started."""
+    if failure.error == errno.EAGAIN and counted.pids_limit_hits:
+        return failure._replace(detail=DETAIL_PIDS_LIMIT)
+    if failure is ENDED_EARLY and counted.oom_kills:
+        return failure._replace(detail=DETAIL_MEMORY_LIMIT)
+    return failure
 
 
 class Watch:
@@ -25,9 +37,11 @@ class Watch:
     as in wait(2), None if only the sandbox's is known. `over`: nothing of it is left.
     """
 
-    def __init__(self, channel: Channel, *, has_init: bool) -> None:
+    def __init__(self, channel: Channel, *, has_init: bool, limited: bool = False) -> None:
         self.channel = channel
         self.has_init = has_init
+        self.limited = limited
+        self.counted: Counted | None = None
         self.begun = time.monotonic()
         self.ended = 0.0
         self.pid = 0
@@ -54,8 +68,11 @@ class Watch:
         return self.pidfd if self._ends() else self.channel.fileno()
 
     def _ends(self) -> bool:
-        """Whether only the end of the first process is left to wait for."""
-        return self.has_init and self.status is not None and self.pidfd >= 0
+        """Whether only the end of the first process is left to wait for.
+
+        What a control group has counted comes with the server's report, after that.
+        """
+        return not self.limited and self.has_init and self.status is not None and self.pidfd >= 0
 
     def call(self, call: Call) -> None:
         """Hands over what is to run."""
@@ -101,12 +118,15 @@ class Watch:
         self.ended = time.monotonic()
         if isinstance(report, Reaped):
             self.usage = report.usage
+            self.counted = report.counted
             self.sandbox_status = report.status
             if not self.has_init and self.failure is None and self.called:
                 self.started = True
                 self.status = report.status
         if not self.started and self.failure is None and not self._killed:
             self.failure = ENDED_EARLY
+        if self.counted is not None and self.failure is not None:
+            self.failure = _blamed(self.failure, self.counted)
 
     @property
     def lost(self) -> bool:

@@ -103,6 +103,15 @@ def usage_of(raw: Any) -> Usage:
     )
 
 
+def read_usage(data: bytes) -> Usage:
+    """A `struct sbx_usage` as the server sends it. Raises ValueError."""
+    raw = ffi.new("struct sbx_usage *")
+    if len(data) != ffi.sizeof("struct sbx_usage"):
+        raise ValueError("not what a sandbox has used")
+    ffi.memmove(raw, data, len(data))
+    return usage_of(raw)
+
+
 def end_of(raw: Any) -> End:
     """A `struct sbx_exit` as a value."""
     return End(

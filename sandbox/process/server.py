@@ -21,9 +21,11 @@ from typing import Final, NamedTuple, TypeAlias
 
 from sandbox.errors import SandboxError
 from sandbox.process import owned
+from sandbox.process.ending import Usage as Counted
+from sandbox.process.ending import read_usage
 from sandbox.process.launch import Failure
 
-VERSION: Final = 1
+VERSION: Final = 2
 KEEP: Final = 1
 START: Final = 2
 FORGET: Final = 3
@@ -48,6 +50,7 @@ _REQUEST: Final = struct.Struct("=IIQ")
 _CALL: Final = struct.Struct("=6I")
 _REPORT: Final = struct.Struct("=IiIIiI")
 _END: Final = struct.Struct("=IiQQQ")
+_END_MAX: Final = 512
 
 
 class Usage(NamedTuple):
@@ -76,10 +79,14 @@ class Ended(NamedTuple):
 
 
 class Reaped(NamedTuple):
-    """Nothing of the sandbox is left. The status is the first process's."""
+    """Nothing of the sandbox is left. The status is the first process's.
+
+    `counted` is what its control group says, None where it has none.
+    """
 
     status: int
     usage: Usage
+    counted: Counted | None = None
 
 
 class Event(NamedTuple):
@@ -160,7 +167,7 @@ class Channel:
         Raises BlockingIOError if there is none yet.
         """
         try:
-            data = self._socket.recv(_END.size, 0 if self._launched else socket.MSG_PEEK)
+            data = self._socket.recv(_END_MAX, 0 if self._launched else socket.MSG_PEEK)
             if not data:
                 return None
             (kind,) = struct.unpack_from("=I", data)
@@ -169,13 +176,16 @@ class Channel:
                 _, pid, *_ = _REPORT.unpack(data)
                 return Launched(pid, owned.receive(self._socket))
             if not self._launched:
-                self._socket.recv(_END.size)
+                self._socket.recv(_END_MAX)
         except ConnectionResetError:  # it ended before it had read the call
             return self.receive()
         if kind in (ENDED, REAPED):
-            _, status, user, system, rss = _END.unpack(data)
+            _, status, user, system, rss = _END.unpack_from(data)
             usage = Usage(user / 1e6, system / 1e6, rss << 10)
-            return Ended(status, usage) if kind == ENDED else Reaped(status, usage)
+            if kind == ENDED:
+                return Ended(status, usage)
+            counted = read_usage(data[_END.size :])
+            return Reaped(status, usage, counted if counted.measured else None)
         _, _, *failure = _REPORT.unpack(data)
         if kind == FAILED:
             return Failure(*failure)

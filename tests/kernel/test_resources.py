@@ -41,16 +41,18 @@ AFFINITY = "import os; print(*sorted(os.sched_getaffinity(0)))"
 
 def python(sandbox: Sandbox, limits: str, code: str) -> tuple[int, str]:
     """How a Python program ends under limits, and what it says."""
-    done = sandbox.run(PROGRAMS + limits, "/usr/bin/python3", "-I", "-S", "-c", code)
+    done = sandbox.run(PROGRAMS + limits, "/usr/bin/python3", "-I", "-S", "-c", code, options=NAMED)
     assert "Traceback" not in done.stderr, done.stderr
     return done.returncode, done.stdout
 
 
-def left_over(sandbox: Sandbox, text: str) -> list[str]:
-    """Cgroups of the sandboxes with this profile."""
-    stem = os.path.basename(sandbox.profile(text)).removesuffix(".toml")
-    found = [f"{mount}/**/sbx/*" for mount in set(_cgroups.read().mounts.values())]
-    return [path for pattern in found for path in glob.glob(pattern) if stem in path]
+NAMED = ("--name", "resourceful")
+
+
+def left_over() -> list[str]:
+    """Cgroups of the sandbox of that name."""
+    found = {f"{mount}/**/sbx/resourceful*" for mount in _cgroups.read().mounts.values()}
+    return [path for pattern in found for path in glob.glob(pattern, recursive=True)]
 
 
 def test_what_takes_more_memory_than_its_limit_is_killed(as_root: Sandbox) -> None:
@@ -96,14 +98,14 @@ def test_all_limits_hold_together(as_root: Sandbox) -> None:
     assert python(as_root, limits, AFFINITY) == (0, "0\n")
     assert python(as_root, limits, FORKS) == (0, "11 8\n")
     assert python(as_root, limits, HOG.format(mebibytes=200))[0] == 128 + signal.SIGKILL
-    assert left_over(as_root, PROGRAMS + limits) == []
+    assert left_over() == []
 
 
 def test_nothing_is_left_after_a_launch_that_fails(as_root: Sandbox) -> None:
     text = PROGRAMS + "pids_max = 10"
-    done = as_root.run(text, "/no/such/program")
+    done = as_root.run(text, "/no/such/program", options=NAMED)
     assert done.returncode == 127
-    assert left_over(as_root, text) == []
+    assert left_over() == []
 
 
 @pytest.mark.parametrize(
