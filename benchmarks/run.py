@@ -28,6 +28,7 @@ QUICK: Final = {
     "library": 30,
     "work": 5,
     "explain": 2,
+    "limits": 30,
     "exec": 40,
     "scale": 5,
 }

@@ -1,0 +1,154 @@
+"""What limits cost: a launch of /bin/true with memory and pids limits, beside crun with the same.
+
+On cgroup v1 and on v2, whichever the machine has; bubblewrap, which has no limits, is there for
+scale. crun refuses a machine with hierarchies of both versions: where it is one, crun gets a view
+in which the second isn't mounted.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import sys
+from typing import Any, Final
+
+from benchmarks import common
+from benchmarks.common import BenchmarkError, Figure, Place, Subject
+from benchmarks.peers import bubblewrap, crun_bundle, engine_root
+from sandbox import _cgroups
+
+TRUE: Final = ("/bin/true",)
+MEMORY: Final = 64 << 20
+PIDS: Final = 20
+TEXT: Final = f"""\
+schema = 1
+[profile]
+extends = "{common.PROFILE}"
+[resources]
+memory_max = {MEMORY}
+pids_max = {PIDS}
+"""
+# A view of /sys/fs/cgroup with the hierarchies of version 1 only.
+ONE_VERSION: Final = """\
+mount -t tmpfs tmpfs /mnt
+for hierarchy in /sys/fs/cgroup/*; do
+    name=${hierarchy##*/}
+    [ ! -d "$hierarchy" ] || [ -h "$hierarchy" ] || [ "$name" = unified ] || {
+        mkdir "/mnt/$name"
+        mount --bind "$hierarchy" "/mnt/$name"
+    }
+done
+mount --rbind /mnt /sys/fs/cgroup
+"""
+
+
+def version() -> int:
+    """Where the kernel has the memory controller."""
+    mounts = _cgroups.read().mounts
+    return 1 if "memory" in mounts else 2
+
+
+def measure(sbx: str | None, rounds: int) -> dict[str, Any]:
+    if sbx is None:
+        raise BenchmarkError("there is nothing to compare without sbx")
+    if os.geteuid() != 0:
+        raise BenchmarkError("crun's limits need root")
+    with common.scratch_directory() as scratch:
+        profile = os.path.join(scratch, "limited.toml")
+        with open(profile, "w", encoding="utf-8") as file:
+            file.write(TEXT)
+        subjects = [
+            Subject(name="nothing", argv=TRUE),
+            Subject(name="sbx", argv=[sbx, "run", "-p", common.PROFILE, "--", *TRUE]),
+            Subject(name="sbx with limits", argv=[sbx, "run", "-p", profile, "--", *TRUE]),
+            Subject(name="bubblewrap", argv=bubblewrap(TRUE)),
+            _crun(scratch),
+        ]
+        bench = common.Bench(subjects, scratch)
+        try:
+            for needed in ("sbx with limits", "crun with limits"):
+                if needed in bench.absent:
+                    raise BenchmarkError(f"{needed}: {bench.absent[needed]}")
+            results = bench.interleave(rounds, slow_ms=1000)
+        finally:
+            bench.close()
+    return {
+        "benchmark": "limits",
+        "unit": "ms",
+        "facts": common.facts(sbx),
+        "cgroup": version(),
+        "rounds": rounds,
+        "commands": {subject.name: list(subject.argv) for subject in subjects},
+        "places": {subject.name: subject.place.setup for subject in subjects},
+        "absent": bench.absent,
+        "results": results,
+        "figures": figures(results, version()),
+    }
+
+
+def _crun(scratch: str) -> Subject:
+    root = engine_root(scratch)
+    setup = f"mount --bind /usr {root}/usr\n"
+    path = crun_bundle(scratch, TRUE)
+    with open(os.path.join(path, "config.json"), "r+", encoding="utf-8") as file:
+        config = json.load(file)
+        config["linux"]["resources"] = {"memory": {"limit": MEMORY}, "pids": {"limit": PIDS}}
+        file.seek(0)
+        json.dump(config, file)
+        file.truncate()
+    setup += ONE_VERSION if version() == 1 else ""
+    crun = shutil.which("crun") or "crun"
+    argv = [crun, "--cgroup-manager=cgroupfs", "run", "-b", path, "sbx-benchmark-limits"]
+    return Subject(name="crun with limits", argv=argv, place=Place(name="crun", setup=setup))
+
+
+def figures(results: dict[str, common.Times], where: int) -> list[Figure]:
+    limited = results["sbx with limits"].median
+    found = [
+        Figure(
+            name=f"warm launch with memory and pids limits against crun with the same, on v{where}",
+            value=limited / results["crun with limits"].median,
+            reach=0.4 if where == 1 else 0.2,
+        )
+    ]
+    if where == 2 and "bubblewrap" in results:
+        found.append(
+            Figure(
+                name="the same against bubblewrap without limits",
+                value=limited / results["bubblewrap"].median,
+                reach=0.5,
+            )
+        )
+    return found
+
+
+def report(content: dict[str, Any]) -> str:
+    results: dict[str, common.Times] = content["results"]
+    base = results["crun with limits"].median
+    rows = [(f"cgroup v{content['cgroup']}", "median ms", "MAD", "least", "to crun", "n")]
+    for name, each in sorted(results.items(), key=lambda item: item[1].median):
+        rows.append(
+            (
+                name,
+                f"{each.median:.3f}",
+                f"{each.mad:.3f}",
+                f"{each.least:.3f}",
+                f"{each.median / base:.2f}",
+                str(each.count),
+            )
+        )
+    lines = [common.table(rows)]
+    lines += [f"{name}: not here: {why}" for name, why in content["absent"].items()]
+    return "\n".join(lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    common.add_options(parser)
+    parser.add_argument("--rounds", type=int, default=200)
+    options = parser.parse_args()
+    return common.finish("limits", options, lambda sbx: measure(sbx, options.rounds), report)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
