@@ -15,7 +15,8 @@ from sandbox.plan import codec
 from sandbox.plan.compile import compile as compile_plan
 from sandbox.profile.load import load
 from sandbox.profile.names import shipped_names, shipped_path
-from sandbox.profile.resolved import Overrides
+from sandbox.profile.resolved import Overrides, ResolvedProfile
+from tests.kernel.harness import NOT_ROOT
 
 FAILURES = {
     "a command that isn't there": (["/no/such"], 127),
@@ -56,12 +57,18 @@ def run(
         stated = tomllib.load(file).get("vars", {})
     overrides = Overrides(vars={"directory": str(place)} if "directory" in stated else {})
     resolved = load(profile, cwd=str(place), environ={"HOME": str(home)}, overrides=overrides)
+    return run_resolved(launcher, resolved, "--timing", command)
+
+
+def run_resolved(
+    launcher: Path, resolved: ResolvedProfile, option: str, command: list[str]
+) -> subprocess.CompletedProcess[str]:
     data = codec.encode(compile_plan(resolved, probe()))
     fd = os.memfd_create("plan")
     try:
         os.write(fd, data)
         return subprocess.run(
-            [str(launcher), "run", "--plan-fd", str(fd), "--timing", "--", *command],
+            [str(launcher), "run", "--plan-fd", str(fd), option, "--", *command],
             pass_fds=[fd],
             env={"ASAN_OPTIONS": "detect_leaks=0", "PATH": "/usr/bin:/bin"},
             stdin=subprocess.DEVNULL,
@@ -126,6 +133,55 @@ def test_failures_are_clean_under_the_sanitizers(launcher: Path, what: str) -> N
     done = run(launcher, "minimal", command)
     assert done.returncode == status, done.stderr
     assert "Sanitizer" not in done.stderr
+
+
+LIMITED = """
+schema = 1
+[profile]
+extends = "minimal"
+[resources]
+memory_max = "32M"
+pids_max = 10
+cpu_max = "50%"
+"""
+SERVED_WITH_LIMITS = """
+import sys
+from sandbox import Pool, Profile, Sandbox
+from sandbox.process import server
+server.launcher = lambda: sys.argv[1]
+profile = Profile.from_toml(sys.argv[2])
+hog = ["python3", "-I", "-S", "-c", "x = bytearray(100 << 20)"]
+ended = [Sandbox(profile).run(hog).cause.value, Sandbox(profile).run(["true"]).cause.value]
+with Pool(profile, size=2) as pool:
+    ended += [pool.run(words).cause.value for words in (["true"], hog, ["true"])]
+first = server.current()
+Sandbox(profile).run(["true"])
+print(*ended, server.current() is first)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason=NOT_ROOT)
+def test_limits_are_clean_under_the_sanitizers(launcher: Path, tmp_path: Path) -> None:
+    """Made, hit, measured and removed."""
+    profile = tmp_path / "limited.toml"
+    profile.write_text(LIMITED, encoding="utf-8")
+    resolved = load(str(profile), cwd="/", environ={"HOME": "/root"})
+    for words, status in (
+        (["true"], 0),
+        (["/no/such"], 127),
+        (["python3", "-I", "-S", "-c", "x = bytearray(100 << 20)"], 137),
+    ):
+        done = run_resolved(launcher, resolved, f"--report={tmp_path}/end", words)
+        assert done.returncode == status, done.stderr
+        assert "Sanitizer" not in done.stderr
+    done = subprocess.run(
+        [sys.executable, "-c", SERVED_WITH_LIMITS, str(launcher), LIMITED],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("memory exited exited memory exited True\n", "")
 
 
 @pytest.mark.parametrize("seed", ("1", "2", "3"))
