@@ -86,6 +86,7 @@ struct sbx_launch {
         struct sbx_record *record; /* SBX_NO_RECORD at first; NULL: others aren't to know of it */
         const char *name;          /* that it is recorded under; NULL: one is made up */
         int plan_fd;               /* where others can read the plan, of the supervisor's; 0: nowhere */
+        int ready_fd;              /* gets a byte once a service is ready, which nobody attends to by hand; 0: none */
 };
 
 /* An affinity, while its owner stays on one processor; size 0: it doesn't. */

@@ -31,7 +31,7 @@ struct request {
         const char *name;   /* NULL: none is asked for */
         const char *report; /* a file that the end is told in */
         int report_fd;
-        int plan_fd;
+        int plan_fd, ready_fd;
         int timing;
         const char *sets[MAX_SETS + 1];
         unsigned set_count;
@@ -69,11 +69,16 @@ static int parse(char *const *argv, struct request *ret) {
                         request.report = value;
                 else if ((value = value_of(*at, "--plan-fd", &at)) != NULL)
                         request.plan_fd = number_of(value);
+                else if ((value = value_of(*at, "--ready-fd", &at)) != NULL)
+                        request.ready_fd = number_of(value);
                 else
                         return -1;
         }
         request.command = *at != NULL ? at : NULL;
-        if ((request.plan_fd >= 0 ? request.set_count > 0 : request.profile == NULL) || (request.timing && request.report != NULL))
+        if ((request.plan_fd >= 0 ? request.set_count > 0 : request.profile == NULL || request.ready_fd != 0) ||
+            (request.timing && request.report != NULL))
+                return -1;
+        if (request.ready_fd != 0 && (request.ready_fd < 3 || fcntl(request.ready_fd, F_SETFD, FD_CLOEXEC) < 0))
                 return -1;
         *ret = request;
         return 0;
@@ -263,6 +268,7 @@ static int run(const struct cached_plan *p, const struct request *request, struc
                 .record = record,
                 .name = request->name,
                 .plan_fd = p->fd,
+                .ready_fd = request->ready_fd,
         };
         struct sbx_failure failure = { 0 };
         struct sbx_child child;

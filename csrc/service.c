@@ -184,6 +184,16 @@ void service_extend(struct service *v, uint64_t us) {
 
 /* ---- States ---- */
 
+/* Whoever has started it in the background goes away now, and takes its standard error along. */
+static void tell_ready(const struct service *v) {
+        cleanup_fd int ready = v->launch->ready_fd > 0 ? v->launch->ready_fd : -1;
+        cleanup_fd int nothing = ready < 0 ? -1 : open("/dev/null", O_WRONLY | O_CLOEXEC);
+        if (nothing < 0 || dup2(nothing, 2) < 0)
+                return;
+        ssize_t n = write(ready, "", 1);
+        (void) n; /* it may have gone already */
+}
+
 void service_enter(struct service *v, enum service_state state) {
         struct timespec now;
         if (v->state == SERVICE_STOPPING || v->state == state)
@@ -194,6 +204,7 @@ void service_enter(struct service *v, enum service_state state) {
         v->since_ns = now.tv_sec * 1000000000ll + now.tv_nsec;
         if (state == SERVICE_READY && starting) {
                 set_bound(v, WITHOUT_BOUND);
+                tell_ready(v);
                 health_begin(v->health, v);
         }
         if (state == SERVICE_STOPPING)

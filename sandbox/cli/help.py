@@ -22,7 +22,7 @@ SECTIONS = {
     "Run": ("run", "exec"),
     "Write profiles": ("init", "check", "profiles", "schema"),
     "Understand them": ("show", "plan"),
-    "Look after what runs": ("ps", "inspect", "stop", "kill", "wait", "pause", "resume"),
+    "Look after what runs": ("ps", "inspect", "logs", "stop", "kill", "wait", "pause", "resume"),
     "Set up": ("doctor", "systemd", "completion"),
 }
 
@@ -32,10 +32,16 @@ EXAMPLES = {
         Example("sbx exec web sh", "a shell in it"),
         Example("sbx exec -e LANG=C web -- sort < list", "with a variable more, and input"),
     ),
+    "logs": (
+        Example("sbx logs web", "all that is kept of what the service 'web' has written"),
+        Example("sbx logs -f -n 20 web", "the newest 20 lines, and what comes"),
+        Example("sbx logs --since 10min web", "the last ten minutes"),
+    ),
     "run": (
         Example("sbx run --profile app.toml", "the profile's own command"),
         Example("sbx run -p app.toml -- ls -l", "another one in the same sandbox"),
         Example("sbx run -p interactive", "a shell with an empty home and no network"),
+        Example("sbx run -d --name web -p app.toml", "in the background, until 'sbx stop web'"),
         Example("sbx run -p app.toml --explain", "what was refused, why, and what would allow it"),
         Example("sbx run -p app.toml --timing -- true", "where a launch spends its time"),
     ),

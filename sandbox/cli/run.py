@@ -44,6 +44,12 @@ LAUNCHER_VARIABLE: Final = "SBX_LAUNCHER"
     type=click.Path(),
     help="Write how it ended, and what it has used, into FILE as one JSON object.",
 )
+@click.option(
+    "--detach",
+    "-d",
+    is_flag=True,
+    help="Leave it running in the background once it is ready; print its name.",
+)
 @click.option("--timing", is_flag=True, help="Print where the launch spent its time.")
 @click.option("--explain", is_flag=True, help="Say at the end what was refused, and why.")
 @click.option("--json", "as_json", is_flag=True, help="With --explain: as one JSON object.")
@@ -60,6 +66,7 @@ def command(
     variables: tuple[str, ...],
     name: str | None,
     report: str | None,
+    detach: bool,
     timing: bool,
     explain: bool,
     as_json: bool,
@@ -71,8 +78,8 @@ def command(
     The exit status is the command's; 128 and the signal's number if one ended it; 124 if a time of
     [service] was up or its checks failed; 125 if sbx itself failed, 126 if the command can't be executed, 127 if there is none.
     """
-    _agree(timing=timing, explain=explain or target is not None, as_json=as_json, report=report)
-    asked = _Asked(name, report, timing, explain, as_json, target)
+    asked = _Asked(name, report, detach, timing, explain or target is not None, as_json, target)
+    _agree(asked)
     try:
         return _run(profile, variables, asked, words)
     except SandboxError as error:
@@ -88,6 +95,7 @@ class _Asked(NamedTuple):
 
     name: str | None
     report: str | None
+    detach: bool
     timing: bool
     explain: bool
     as_json: bool
@@ -112,6 +120,10 @@ def _run(profile: str, variables: tuple[str, ...], asked: _Asked, words: tuple[s
     resolved = load(profile, cwd=cwd, environ=environ, overrides=Overrides(vars=sets))
     if not words and not resolved.profile.process.command:
         raise SandboxError(NO_COMMAND.reason, hint=NO_COMMAND.hint, origin="process.command")
+    if asked.detach:
+        from sandbox.cli.detach import in_background
+
+        resolved = in_background(resolved)
     host = probe()
     plan = compile_plan(resolved, host)
     stamps = (SetStamp(name=name, value=value) for name, value in sets.items())
@@ -119,10 +131,15 @@ def _run(profile: str, variables: tuple[str, ...], asked: _Asked, words: tuple[s
     data = codec.encode(plan)
     for problem in planting(resolved, environ, os.geteuid()):
         output.warn(f"{problem.text()}; {problem.hint}")
-    _keep(plan, profile, variables, cwd, environ, started_ns, launcher)
+    if not asked.detach:
+        _keep(plan, profile, variables, cwd, environ, started_ns, launcher)
     streams = _terminal(plan)
     _find_cgroup(plan, environ)
-    if asked.explain or asked.target is not None:
+    if asked.detach:
+        from sandbox.cli.detach import run_detached
+
+        return run_detached(launcher, plan, data, words, environ, asked.name, asked.report)
+    if asked.explain:
         from sandbox.cli.explain import run_explained
 
         _warn_of_gaps(plan)
@@ -142,14 +159,16 @@ def _run(profile: str, variables: tuple[str, ...], asked: _Asked, words: tuple[s
     return _hand_over(launcher, data, words, environ, asked)
 
 
-def _agree(*, timing: bool, explain: bool, as_json: bool, report: str | None) -> None:
-    if as_json and not explain:
+def _agree(asked: _Asked) -> None:
+    if asked.detach and (asked.timing or asked.explain):
+        raise SandboxError("--detach goes with neither --timing nor --explain")
+    if asked.as_json and not asked.explain:
         raise SandboxError("--json goes with --explain or --explain-to")
-    if timing and explain:
+    if asked.timing and asked.explain:
         raise SandboxError(
             "--timing and --explain don't go together", hint="what is followed takes longer"
         )
-    if timing and report is not None:
+    if asked.timing and asked.report is not None:
         raise SandboxError("--timing and --report don't go together", hint="run it twice")
 
 

@@ -11,6 +11,7 @@ VERBS = {
     "plan": "Print what a launch would do, step by step.",
     "ps": "List live sandboxes.",
     "inspect": "Print everything that is known of a live sandbox.",
+    "logs": "Print what a service has written.",
     "stop": "Ask live sandboxes to end, and kill what doesn't.",
     "kill": "Send a signal to live sandboxes, by default SIGKILL.",
     "wait": "Wait until live sandboxes have ended.",
