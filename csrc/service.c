@@ -32,14 +32,16 @@ static uint64_t number_in(char *const *environment, const char *name) {
         return text == NULL || *text < '0' || *text > '9' ? 0 : strtoull(text, NULL, 10);
 }
 
-/* Who watches over the supervisor has to hear of the payload: the shorter of both times holds. */
-static uint64_t watchdog_of(const struct op_run_service *op, char *const *environment) {
+/* Who watches over the supervisor has to hear of the payload: the shorter of both times holds.  The payload is ended a
+ * little before the manager would end the supervisor. */
+static void set_watchdog(struct service *v, const struct op_run_service *op, char *const *environment) {
         uint64_t callers = number_in(environment, "WATCHDOG_USEC"), pid = number_in(environment, "WATCHDOG_PID");
         if (op->type != SERVICE_NOTIFY || (pid != 0 && pid != (uint64_t) getpid()))
                 callers = 0;
-        if (op->watchdog_us == 0 || callers == 0)
-                return op->watchdog_us + callers;
-        return op->watchdog_us < callers ? op->watchdog_us : callers;
+        uint64_t early = callers - callers / 8;
+        int has_both = op->watchdog_us > 0 && callers > 0;
+        v->watchdog_us = has_both && callers < op->watchdog_us ? callers : op->watchdog_us > 0 ? op->watchdog_us : callers;
+        v->bites_after_us = callers > 0 && early < v->watchdog_us ? early : v->watchdog_us;
 }
 
 /* Without a record it is a launch that somebody else attends to in a way of their own: sbx run --explain, the library. */
@@ -58,7 +60,7 @@ int prepare_run_service(struct context *c, const void *payload) {
                 return -ENOMEM;
         v->op = op;
         v->launch = c->launch;
-        v->watchdog_us = watchdog_of(op, c->launch->environment);
+        set_watchdog(v, op, c->launch->environment);
         c->service = v;
         return op->type == SERVICE_NOTIFY ? manager_open(c->launch->environment, &v->manager) : 0;
 }
@@ -230,10 +232,13 @@ void service_stop(struct service *v, int number, uint64_t wait_us, uint32_t caus
 }
 
 void service_signal(struct service *v, int number) {
-        if (number == SIGTERM || number == SIGINT)
+        int is_reload = v->op->reload_signal > 0 && (number == SIGHUP || (uint64_t) number == v->op->reload_signal);
+        if ((uint64_t) number == v->op->stop_signal)
                 service_stop(v, 0, WITHOUT_BOUND, SBX_STOPPED);
-        else if (number == SIGHUP && v->op->reload_signal > 0)
+        else if (is_reload)
                 child_signal(v->child, (int) v->op->reload_signal);
+        else if (number == SIGTERM || number == SIGINT)
+                service_stop(v, 0, WITHOUT_BOUND, SBX_STOPPED);
         else
                 child_signal(v->child, number);
 }
@@ -247,7 +252,7 @@ static void hung(void *owner) {
 void service_watched(struct service *v) {
         if (v->watchdog_us == 0 || v->child->ended_for != 0 || v->state == SERVICE_STARTING)
                 return;
-        loop_at(&v->s->loop, bound_in(v->watchdog_us), hung, v);
+        loop_at(&v->s->loop, bound_in(v->bites_after_us), hung, v);
 }
 
 /* As systemd does: SIGABRT, so that a core can tell where it hangs. Who watches over us has to wait as well. */

@@ -36,7 +36,8 @@ struct service {
         int64_t since_ns;        /* of the state, CLOCK_REALTIME */
         int64_t bound_ns;        /* of the state's timeout, and the latest that it may be moved to */
         int64_t last_bound_ns;
-        uint64_t watchdog_us;    /* 0: none */
+        uint64_t watchdog_us;    /* as the payload knows it; 0: none */
+        uint64_t bites_after_us;
         struct manager *manager; /* NULL: nobody has to be told */
         struct survive *survive; /* NULL: it ends with its supervisor */
         struct health *health;   /* NULL: nobody looks after it */

@@ -69,6 +69,14 @@ def places(profile: Profile, owner: Owner) -> Places:
             made.setdefault(setting, []).append(name)
         else:
             written.append(path)
+    if profile.service.log == "file" and owner.uid != 0:
+        written.append(f"{owner.home}/.local/state")
+    elif (
+        profile.service.log == "file" and modes.setdefault("LogsDirectory", _NEW_MODE) == _NEW_MODE
+    ):
+        made.setdefault("LogsDirectory", []).append("sbx")
+    elif profile.service.log == "file":
+        written.append("/var/log/sbx")
     if owner.uid == 0:
         written.append(CACHE_OF_ROOT)
     else:

@@ -59,7 +59,7 @@ def test_asking_twice_neither_shortens_the_time_nor_repeats_the_signal(services:
         assert process.returncode == 5
 
 
-def test_a_stopped_process_hears_the_request(services: Services) -> None:
+def test_any_other_signal_is_handed_on(services: Services) -> None:
     with services.start(
         "[service]\nstop_signal = 'SIGTERM'\n", "out", "up", "await", "exit", "6"
     ) as process:
@@ -77,6 +77,19 @@ def test_a_reload_is_the_profiles_signal(services: Services) -> None:
         assert process.stdout.readline() == f"signal {USR1}\n"
         process.terminate()
         assert process.stdout.readline() == f"signal {TERM}\n"
+        assert process.wait(SECONDS) == 0
+
+
+def test_the_profiles_own_signals_mean_the_same_to_the_supervisor(services: Services) -> None:
+    """The unit of `sbx systemd` sends them."""
+    text = '[service]\nstop_signal = "SIGUSR2"\nreload_signal = "SIGUSR1"\n'
+    with services.start(text, "out", "up", "await", "await", "sleep", "300") as process:
+        await_up(process)
+        process.send_signal(signal.SIGUSR1)
+        assert process.stdout is not None
+        assert process.stdout.readline() == f"signal {USR1}\n"
+        process.send_signal(signal.SIGUSR2)
+        services.await_state("stopping")
         assert process.wait(SECONDS) == 0
 
 
