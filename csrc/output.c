@@ -11,6 +11,7 @@
 #define AT_ONCE 16             /* reads of one stream in a turn */
 #define PAUSE_NS 20000000ll    /* where the other side isn't ready */
 #define PATIENCE_NS 5000000000ll
+#define AT_THE_END 4096        /* reads of one stream: without a PID namespace somebody may go on writing */
 
 const char *const stream_names[2] = { "stdout", "stderr" };
 
@@ -196,10 +197,12 @@ void output_end(struct output *o) {
         for (int i = 0; i < 2; i++) {
                 struct pipe_end *e = &o->ends[i];
                 struct timespec pause = { .tv_nsec = PAUSE_NS };
-                int r;
-                while ((r = take_some(o, i)) != 0)
+                int r = 1;
+                for (int reads = 0; r != 0 && reads < AT_THE_END; reads++) {
+                        r = take_some(o, i);
                         if (r == -EAGAIN)
                                 nanosleep(&pause, NULL);
+                }
                 while (e->used > 0 && hand_over(o, i, e->line, e->used, 1) == -EAGAIN)
                         nanosleep(&pause, NULL);
                 e->used = 0;

@@ -217,8 +217,11 @@ void service_enter(struct service *v, enum service_state state) {
 }
 
 void service_stop(struct service *v, int number, uint64_t wait_us, uint32_t cause) {
-        if (v->child->ended_for != 0) /* it has been asked already: to ask again gives it no less time */
+        if (v->child->ended_for != 0) { /* to ask again gives it no less time, but where somebody says how long */
+                if (wait_us < LONGEST_US && bound_in(wait_us) < v->bound_ns)
+                        set_bound(v, wait_us);
                 return;
+        }
         v->child->ended_for = cause;
         manager_note(v->manager, MANAGER_STOPPING);
         int said_so = v->state == SERVICE_STOPPING;

@@ -56,8 +56,13 @@ def run_detached(
         os.close(writer)
         os.close(plan_fd)
     known_as = name or f"{_stem(plan)}-{process.pid}"
-    is_ready = os.read(reader, 1) != b""
-    os.close(reader)
+    try:
+        is_ready = os.read(reader, 1) != b""
+    except KeyboardInterrupt:
+        process.terminate()
+        raise
+    finally:
+        os.close(reader)
     if is_ready:
         process.returncode = 0  # it goes on, and isn't ours to wait for
         output.say(known_as)

@@ -59,6 +59,18 @@ def test_asking_twice_neither_shortens_the_time_nor_repeats_the_signal(services:
         assert process.returncode == 5
 
 
+def test_a_stop_that_names_a_shorter_time_shortens_it(services: Services) -> None:
+    sandbox = services.sandbox
+    with services.start(
+        '[service]\nstop_timeout = "1h"\n', "out", "up", "sleep", "60000"
+    ) as process:
+        await_up(process)
+        process.terminate()
+        services.await_state("stopping")
+        assert sandbox.program([sandbox.launcher, "stop", "-t", "100ms", "web"]).returncode == 0
+        assert process.wait(SECONDS) == 128 + signal.SIGKILL
+
+
 def test_any_other_signal_is_handed_on(services: Services) -> None:
     with services.start(
         "[service]\nstop_signal = 'SIGTERM'\n", "out", "up", "await", "exit", "6"
