@@ -1,6 +1,7 @@
 /* Checks a service again and again, one check at a time. */
 #include "health.h"
 #include "control.h"
+#include "events.h"
 #include "manager.h"
 #include "probe.h"
 #include "record.h"
@@ -97,6 +98,7 @@ static void enter(struct health *h, enum health_state state) {
         h->state = state;
         if (state == HEALTH_STARTING)
                 return;
+        events_tell(h->v->launch, state_names[state], "");
         snprintf(status, sizeof status, "%s%s%s", state_names[state], *h->reason != 0 ? ": " : "", h->reason);
         manager_status(h->v->manager, status);
         manager_flush(h->v->manager);

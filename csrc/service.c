@@ -1,6 +1,7 @@
 /* The life of a service: started, ready, reloading, stopping, and what each of them may take. */
 #include "service.h"
 #include "cache.h"
+#include "events.h"
 #include "health.h"
 #include "manager.h"
 #include "notify.h"
@@ -211,6 +212,7 @@ void service_enter(struct service *v, enum service_state state) {
         }
         if (state == SERVICE_STOPPING)
                 set_bound(v, v->op->stop_timeout_us);
+        events_tell(v->launch, state_names[state], "");
         if (state == SERVICE_READY)
                 service_watched(v);
         service_publish(v);

@@ -2,6 +2,7 @@
  * features add. */
 #include "supervision.h"
 #include "control.h"
+#include "events.h"
 #include "record.h"
 #include "service.h"
 #include "sys.h"
@@ -21,6 +22,8 @@ struct supervision *sbx_attend(const struct sbx_launch *launch, struct sbx_child
                         r = record_claim(launch);
                 if (r >= 0)
                         r = control_open(s);
+                if (r >= 0)
+                        events_tell(launch, "started", "");
                 if (r >= 0 && child->service != NULL)
                         r = service_attend(child->service, s);
                 if (r >= 0) /* last: who reads it may ask at once */
@@ -54,6 +57,7 @@ void sbx_attend_signal(struct supervision *s, int number) {
 void sbx_attend_end(struct supervision *s, const struct sbx_exit *end) {
         if (s->child->service != NULL)
                 service_end(s->child->service);
+        events_tell_end(s->launch, end);
         record_remove(s->launch->record); /* first: its name is free once those who wait are told */
         control_close(s, end);
         loop_close(&s->loop);

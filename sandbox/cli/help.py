@@ -22,7 +22,17 @@ SECTIONS = {
     "Run": ("run", "exec"),
     "Write profiles": ("init", "check", "profiles", "schema"),
     "Understand them": ("show", "plan"),
-    "Look after what runs": ("ps", "inspect", "logs", "stop", "kill", "wait", "pause", "resume"),
+    "Look after what runs": (
+        "ps",
+        "inspect",
+        "logs",
+        "events",
+        "stop",
+        "kill",
+        "wait",
+        "pause",
+        "resume",
+    ),
     "Set up": ("doctor", "systemd", "completion"),
 }
 
@@ -31,6 +41,11 @@ EXAMPLES = {
         Example("sbx exec web -- ps ax", "what runs in the sandbox 'web'"),
         Example("sbx exec web sh", "a shell in it"),
         Example("sbx exec -e LANG=C web -- sort < list", "with a variable more, and input"),
+    ),
+    "events": (
+        Example("sbx events", "what has befallen sandboxes"),
+        Example("sbx events -f web", "what befalls 'web', as it comes"),
+        Example("sbx events -f --json", "everything, for a program"),
     ),
     "logs": (
         Example("sbx logs web", "all that is kept of what the service 'web' has written"),

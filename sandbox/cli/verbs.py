@@ -12,6 +12,7 @@ VERBS = {
     "ps": "List live sandboxes.",
     "inspect": "Print everything that is known of a live sandbox.",
     "logs": "Print what a service has written.",
+    "events": "Print what befalls sandboxes.",
     "stop": "Ask live sandboxes to end, and kill what doesn't.",
     "kill": "Send a signal to live sandboxes, by default SIGKILL.",
     "wait": "Wait until live sandboxes have ended.",
