@@ -54,6 +54,7 @@ class Services:
         found: dict[str, str] = {}
 
         def reached() -> bool:
+            found.clear()
             found.update(self.state(name))
             return found.items() >= wanted.items()
 

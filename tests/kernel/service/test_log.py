@@ -76,7 +76,8 @@ def test_the_last_line_needs_no_newline(services: Services) -> None:
 
 def test_a_gibibyte_without_a_newline_is_bounded_in_memory_and_on_disk(services: Services) -> None:
     text = FILE + 'log_size = "1M"\nlog_files = 3\n'
-    with services.start(text, "mib", "1024", "await", name="kept") as process:
+    mebibytes = 1024 if services.sandbox.is_root else 64  # the other caller writes by the same way
+    with services.start(text, "mib", str(mebibytes), "await", name="kept") as process:
         supervisor = f"/proc/{process.pid}/status"
         most = 0
 
@@ -88,10 +89,10 @@ def test_a_gibibyte_without_a_newline_is_bounded_in_memory_and_on_disk(services:
             children = services.state("kept").get("main", "0")
             with open(f"/proc/{children}/io", encoding="utf-8") as file:
                 written = int(file.read().split("wchar:")[1].split()[0])
-            return written >= 1 << 30
+            return written >= mebibytes << 20
 
         services.await_state("ready", "kept")
-        if services.sandbox.is_root:
+        if os.geteuid() == 0:
             assert until(has_written, 60)
         process.terminate()
         assert process.wait(60) == 0

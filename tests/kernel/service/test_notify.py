@@ -63,7 +63,8 @@ def test_a_child_may_where_the_profile_says_so(
 
 
 def test_who_else_can_reach_the_socket_is_not_the_main_process(services: Services) -> None:
-    with services.start(NOTIFIES, "await") as process:
+    with services.start(NOTIFIES, "out", "up", "await") as process:
+        await_up(process)
         services.await_state("starting")
         path = os.path.join(services.sandbox.runtime, "web", "notify")
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
