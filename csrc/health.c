@@ -127,8 +127,8 @@ static const char *value_in(const char *text, ssize_t size, const char *key) {
 }
 
 /* `sbx pause` leaves its mark, and somebody else may have let it go on: sandbox/live/records.py reads it as well. */
-static int is_paused(const struct health *h) {
-        const struct sbx_record *record = h->v->launch->record;
+int service_is_paused(const struct service *v) {
+        const struct sbx_record *record = v->launch->record;
         char mark[PATH_MAX + 256], path[PATH_MAX + 256], now[64];
         ssize_t n = record == NULL || record->directory_fd < 0 ? -1 : read_small(record->directory_fd, "paused", mark, sizeof mark);
         const char *directory = n < 0 ? NULL : value_in(mark, n, "path"), *file = n < 0 ? NULL : value_in(mark, n, "file");
@@ -165,7 +165,7 @@ static void conclude(struct health *h, const char *reason) {
         loop_at(&h->v->s->loop, LOOP_NEVER, timed_out, h);
         if (is_ending(h))
                 return;
-        if (!is_paused(h)) {
+        if (!service_is_paused(h->v)) {
                 snprintf(h->reason, sizeof h->reason, "%s", reason == NULL ? "" : reason);
                 h->failures = reason == NULL || is_settling(h) ? 0 : h->failures + 1;
                 if (reason == NULL && h->state != HEALTH_HEALTHY)
@@ -362,7 +362,7 @@ static void check(void *owner) {
         char reason[REASON_MAX];
         if (is_ending(h))
                 return;
-        if (is_paused(h)) {
+        if (service_is_paused(h->v)) {
                 check_later(h);
                 return;
         }

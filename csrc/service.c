@@ -250,8 +250,13 @@ void service_signal(struct service *v, int number) {
 
 /* ---- The watchdog ---- */
 
+/* What is paused can't say anything. */
 static void hung(void *owner) {
-        service_hung(owner);
+        struct service *v = owner;
+        if (service_is_paused(v))
+                service_watched(v);
+        else
+                service_hung(v);
 }
 
 void service_watched(struct service *v) {

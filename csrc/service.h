@@ -72,5 +72,7 @@ void service_publish_soon(struct service *v);
 /* sockets.c */
 int sockets_keep(const struct service *v);
 void sockets_release(struct service *v);
+/* Whether `sbx pause` has stopped it (health.c). */
+int service_is_paused(const struct service *v);
 /* Takes what the sandbox has told of its start. */
 void service_take_reports(struct service *v);

@@ -12,8 +12,6 @@ from sandbox.live.records import is_name
 from sandbox.process.logs import directory
 
 NEWEST: Final = "log"
-KEPT_SECONDS: Final = 7 * 24 * 3600
-"""How long the log of a sandbox that has ended is kept from `sbx gc`."""
 _PAUSE: Final = 0.1
 _FILES_MAX: Final = 1000
 
@@ -147,18 +145,3 @@ def _entries(data: bytes) -> Iterator[Entry]:
         if len(parts) == 4 and parts[2] in (b"F", b"P"):
             when, stream, mark, text = parts
             yield Entry(when.decode(), stream.decode(), mark == b"F", text)
-
-
-def old_logs(now: float, live: Callable[[str], bool]) -> Iterator[str]:
-    """The directories of logs of ended sandboxes that nobody has written to for KEPT_SECONDS."""
-    place = directory(os.environ, os.geteuid())
-    try:
-        names = sorted(os.listdir(place)) if place else []
-    except OSError:
-        return
-    for name in names:
-        path = os.path.join(place, name)
-        with contextlib.suppress(OSError):
-            newest = max(os.stat(os.path.join(path, each)).st_mtime for each in [".", NEWEST])
-            if is_name(name) and newest < now - KEPT_SECONDS and not live(name):
-                yield path

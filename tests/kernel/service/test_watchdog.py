@@ -3,7 +3,7 @@
 import os
 import time
 
-from tests.kernel.service.services import NOTIFIES, SECONDS, Manager, Services
+from tests.kernel.service.services import NOTIFIES, SECONDS, Manager, Services, await_up
 
 ENDED = 124
 GUARDED = NOTIFIES + 'watchdog = "400ms"\nstop_timeout = "300ms"\n'
@@ -65,3 +65,19 @@ def test_it_is_asked_for_a_core_first(services: Services) -> None:
     begun = time.monotonic()
     assert services.run(text, "say", "READY=1", "sleep", "60000").returncode == ENDED
     assert time.monotonic() - begun < SECONDS
+
+
+def test_what_is_paused_is_not_expected_to_say_anything(services: Services) -> None:
+    """`sbx pause` leaves this mark, and stops the processes."""
+    with services.start(GUARDED, "say", "READY=1", "out", "up", "await", "exit", "0") as process:
+        await_up(process)
+        place = services.sandbox.mkdir("cgroup")
+        with open(os.path.join(place, "frozen"), "w", encoding="ascii") as file:
+            file.write("1\n")
+        mark = os.path.join(services.sandbox.runtime, "web", "paused")
+        with open(mark, "w", encoding="ascii") as file:
+            file.write(f"path={place}\0file=frozen\0thawed=0\0")
+        time.sleep(1)
+        assert process.poll() is None
+        process.terminate()
+        assert process.wait(SECONDS) == 0
