@@ -23,7 +23,7 @@ struct supervision *sbx_attend(const struct sbx_launch *launch, struct sbx_child
                 if (r >= 0)
                         r = control_open(s);
                 if (r >= 0)
-                        events_tell(launch, "started", "");
+                        events_tell(launch, child->pidfd > 0 ? "adopted" : "started", "");
                 if (r >= 0 && child->service != NULL)
                         r = service_attend(child->service, s);
                 if (r >= 0) /* last: who reads it may ask at once */

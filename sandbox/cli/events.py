@@ -19,7 +19,7 @@ from sandbox.cli.help import Verb
 def command(*, follow: bool, as_json: bool, names: tuple[str, ...]) -> None:
     """Print the events of all recorded sandboxes of the caller, or of those that are named.
 
-    They are: started, ready, reloading, stopping, healthy, unhealthy and exited, with the cause.
+    They are: started, adopted, ready, reloading, stopping, healthy, unhealthy and exited, with the cause.
     Those of a service are its own words and its supervisor's checks.
     """
     from sandbox.live.events import events

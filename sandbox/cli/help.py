@@ -32,11 +32,13 @@ SECTIONS = {
         "wait",
         "pause",
         "resume",
+        "adopt",
     ),
     "Set up": ("doctor", "systemd", "completion"),
 }
 
 EXAMPLES = {
+    "adopt": (Example("sbx adopt web", "look after 'web', whose supervisor was killed"),),
     "exec": (
         Example("sbx exec web -- ps ax", "what runs in the sandbox 'web'"),
         Example("sbx exec web sh", "a shell in it"),

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shutil
 import socket
 import subprocess
 import time
@@ -31,7 +30,8 @@ class Services:
     def start(self, more: str, *words: str, name: str = "web", **how: Any) -> Running:
         """In the background, under a name, with pipes for the standard streams."""
         # What a supervisor that was killed has left would be taken for this one's.
-        shutil.rmtree(os.path.join(self.sandbox.runtime, name), ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(self.sandbox.runtime, name, "state"))
         options = ("--name", name, *how.pop("options", ()))
         return self.sandbox.start(
             self.text(more), self.program, *words, options=options, encoding="utf-8", **how
