@@ -4,16 +4,16 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 from click.shell_completion import CompletionItem
 
-from sandbox._paths import launcher_path, working_directory
+from sandbox._paths import launcher_path
 from sandbox.cli import output
-from sandbox.cli.arguments import ASSIGNMENT, PROFILE
 from sandbox.cli.help import VerbGroup
+from sandbox.cli.unit_options import USER, for_a_unit, units
 from sandbox.errors import SandboxError
 
 if TYPE_CHECKING:
@@ -36,68 +36,6 @@ class Installed(click.ParamType[str]):
         return [CompletionItem(name) for name in services(where) if name.startswith(incomplete)]
 
 
-_Command = TypeVar("_Command", bound=Callable[..., Any])
-
-_USER: Final = click.option(
-    "--user", is_flag=True, help="For the manager of the calling user, not the system's."
-)
-_UNIT_OPTIONS: Final = (
-    _USER,
-    click.option(
-        "--name", metavar="NAME", help="What the service is called; by default like the profile."
-    ),
-    click.option(
-        "--run-as",
-        "account",
-        default="",
-        metavar="USER",
-        help="Who a service of the system runs as; root by default.",
-    ),
-    click.option(
-        "--set",
-        "variables",
-        multiple=True,
-        type=ASSIGNMENT,
-        metavar="NAME=VALUE",
-        help="Give a variable of the profile's [vars] another value.",
-    ),
-    click.option(
-        "--setenv",
-        "environment",
-        multiple=True,
-        metavar="NAME=VALUE",
-        help="Set a variable in the service's environment, for what the profile takes from there.",
-    ),
-    click.option(
-        "--listen",
-        multiple=True,
-        metavar="NAME=ADDRESS",
-        help="Where a socket of service.sockets listens, as ListenStream= of systemd.socket(5).",
-    ),
-    click.option(
-        "--credential",
-        "credentials",
-        multiple=True,
-        metavar="NAME=PATH",
-        help="The file of a credential that a secret comes from; by default systemd looks for it.",
-    ),
-    click.option(
-        "--systemd-version",
-        "version",
-        type=click.IntRange(1),
-        metavar="NUMBER",
-        help="The systemd that the unit is for; by default this host's.",
-    ),
-    click.argument("profile", type=PROFILE),
-)
-
-
-def _for_a_unit(command: _Command) -> _Command:
-    for option in reversed(_UNIT_OPTIONS):
-        command = option(command)
-    return command
-
-
 @click.group(cls=VerbGroup, name="systemd", short_help="Make a service of systemd from a profile.")
 def command() -> None:
     """Make a service of systemd from a profile.
@@ -108,11 +46,11 @@ def command() -> None:
 
 
 @command.command(short_help="Print the unit of a profile.")
-@_for_a_unit
+@for_a_unit
 @click.option("--json", "as_json", is_flag=True, help="Print a list with name and text instead.")
 def unit(*, as_json: bool, **options: Any) -> None:
     """Print the unit that runs PROFILE, and those of its sockets."""
-    wish, _, files = _units(**options)
+    wish, _, files, _ = units(**options)
     if as_json:
         output.say(json.dumps([file._asdict() for file in files], indent=2))
         return
@@ -125,7 +63,7 @@ def unit(*, as_json: bool, **options: Any) -> None:
 
 
 @command.command(short_help="Write it to where systemd finds it.")
-@_for_a_unit
+@for_a_unit
 @click.option("--enable", is_flag=True, help="Start it at boot too, or at the user's login.")
 @click.option("--now", is_flag=True, help="Start it now, or again if it runs with an older unit.")
 @click.option("--dry-run", is_flag=True, help="Change nothing; say what would be done.")
@@ -138,13 +76,13 @@ def install(*, enable: bool, now: bool, dry_run: bool, as_json: bool, **options:
     from sandbox.systemd.files import put
     from sandbox.systemd.manager import Control
 
-    wish, resolved, files = _units(**options)
+    wish, resolved, files, made = units(**options)
     _may_install(wish.manager)
     control = Control(wish.manager == "user")
     control.require()
     where = _directory(wish.manager)
     _refuse_others(control, where, files)
-    _try_out(wish, resolved)
+    _try_out(wish, resolved, made)
     steps = put(where, files, dry=dry_run)
     commands = _commands(files, steps, control, enable=enable, now=now)
     if not dry_run:
@@ -156,7 +94,7 @@ def install(*, enable: bool, now: bool, dry_run: bool, as_json: bool, **options:
 
 
 @command.command(short_help="Stop a service and take its unit away.")
-@_USER
+@USER
 @click.option("--dry-run", is_flag=True, help="Change nothing; say what would be done.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of lines.")
 @click.argument("name", type=Installed())
@@ -209,96 +147,6 @@ def template() -> None:
     click.echo(template_text(launcher_path(), version() or NEWEST), nl=False)
 
 
-def _units(
-    *,
-    user: bool,
-    name: str | None,
-    account: str,
-    variables: tuple[str, ...],
-    environment: tuple[str, ...],
-    listen: tuple[str, ...],
-    credentials: tuple[str, ...],
-    version: int | None,
-    profile: str,
-) -> "tuple[Wish, ResolvedProfile, tuple[UnitFile, ...]]":
-    from sandbox.profile import Overrides, load
-    from sandbox.profile.names import is_path
-    from sandbox.systemd import manager, trial
-    from sandbox.systemd.places import Owner, Places, places
-    from sandbox.systemd.unit import Wish, units_of
-    from sandbox.systemd.words import NEWEST
-
-    if user and account:
-        raise SandboxError("--run-as is for services of the system, not with --user")
-    for text in environment:
-        _pair("--setenv", text)
-    addresses: dict[str, tuple[str, ...]] = {}
-    for text in listen:
-        key, address = _pair("--listen", text)
-        addresses[key] = (*addresses.get(key, ()), address)
-    path = os.path.abspath(os.path.join(working_directory(), profile))
-    whose: Literal["system", "user"] = "user" if user else "system"
-    environ = trial.environment(whose, account, environment)
-    overrides = Overrides(vars=dict(_pair("--set", text) for text in variables))
-    resolved = load(
-        path if is_path(profile) else profile,
-        cwd=environ.get("HOME", "/") if user else "/",
-        environ=environ,
-        overrides=overrides,
-    )
-    if not resolved.profile.process.command:
-        raise SandboxError(
-            "the profile has no command that a service could run",
-            hint="set process.command in a profile that extends it",
-            origin=resolved.files[0],
-        )
-    wish = Wish(
-        name=_name(name or resolved.profile.profile.name),
-        manager=whose,
-        profile=path if is_path(profile) else profile,
-        launcher=os.path.abspath(launcher_path()),
-        systemd=version or manager.version() or NEWEST,
-        own=(*_own_files(account), *resolved.files),
-        account=account,
-        variables=variables,
-        environment=environment,
-        listen=addresses,
-        credentials=dict(_pair("--credential", text) for text in credentials),
-    )
-    if user:
-        found = Places()
-    else:
-        owner = trial.account_of(account) if account else Owner(uid=0, gid=0, home="/root")
-        found = places(resolved.profile, owner)
-    return wish, resolved, units_of(resolved.profile, wish, found)
-
-
-def _own_files(account: str) -> tuple[str, ...]:
-    """What sbx consists of, and where a service keeps its compiled plans."""
-    from sandbox.systemd.trial import account_of
-
-    kept = (os.path.join(account_of(account).home, ".cache"),) if account else ()
-    return (launcher_path(), sys.prefix, os.path.dirname(os.path.abspath(__file__)), *kept)
-
-
-def _pair(option: str, text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals or not name:
-        raise SandboxError(f"{option}: '{text}' is not NAME=VALUE")
-    return name, value
-
-
-def _name(name: str) -> str:
-    """A name that a unit and a sandbox can have."""
-    plain = name.isascii() and name.replace("_", "a").replace("-", "a").replace(".", "a").isalnum()
-    if not plain or not name[0].isalnum() or len(name) > 64:
-        raise SandboxError(
-            f"'{name}' is no name for a service",
-            hint="give it one with --name: letters, digits, '_', '.' and '-', at most 64",
-        )
-    return name
-
-
 def _directory(manager: str) -> str:
     from sandbox.systemd.files import directory
 
@@ -324,9 +172,10 @@ def _refuse_others(control: Any, where: str, files: "Sequence[UnitFile]") -> Non
             )
 
 
-def _try_out(wish: "Wish", resolved: "ResolvedProfile") -> None:
+def _try_out(wish: "Wish", resolved: "ResolvedProfile", made: frozenset[str]) -> None:
     from sandbox.systemd import trial
     from sandbox.systemd.hardening import hardening
+    from sandbox.systemd.places import missing
 
     settings = dict(hardening(resolved.profile, wish.manager, wish.account, wish.own))
     kept = settings.get("CapabilityBoundingSet")
@@ -334,7 +183,7 @@ def _try_out(wish: "Wish", resolved: "ResolvedProfile") -> None:
     words = ["--profile", wish.profile]
     for text in wish.variables:
         words += ["--set", text]
-    said = trial.prepare(
+    good, said = trial.prepare(
         wish.launcher,
         words,
         environ=trial.environment(wish.manager, wish.account, wish.environment),
@@ -343,6 +192,13 @@ def _try_out(wish: "Wish", resolved: "ResolvedProfile") -> None:
         no_new_privileges="NoNewPrivileges" in settings,
     )
     sys.stderr.write(said)
+    if not good:
+        whose = wish.account or ("this user" if wish.manager == "user" else "root")
+        raise SandboxError(
+            f"nothing was written: the service, which runs as {whose}, couldn't start so"
+        )
+    for path in missing(resolved.profile, made):
+        output.warn(f"'{path}' isn't there yet; without it the service won't start")
 
 
 def _commands(

@@ -40,6 +40,13 @@ class Places(msgspec.Struct, frozen=True, kw_only=True):
     written: tuple[str, ...] = ()
     runtime: bool = False
 
+    def directories(self) -> frozenset[str]:
+        """The paths of what the unit makes."""
+        prefixes = {setting: prefix for prefix, setting in _KINDS.items()}
+        return frozenset(
+            prefixes[setting] + name for setting, names in self.made.items() for name in names
+        )
+
     def settings(self) -> Iterator[tuple[str, str]]:
         """The lines of the unit."""
         if self.runtime:
@@ -94,6 +101,12 @@ def _written(profile: Profile) -> tuple[str, ...]:
     else:
         found |= {path for path in (rootfs.path, rootfs.overlay) if path and path.startswith("/")}
     return tuple(sorted(found))
+
+
+def missing(profile: Profile, made: frozenset[str]) -> tuple[str, ...]:
+    """What is mounted from the host and neither there nor the unit's to make."""
+    sources = {m.source for m in profile.mounts if m.source and not m.optional}
+    return tuple(sorted(path for path in sources - made if not os.path.lexists(path)))
 
 
 def _own(path: str, owner: Owner) -> tuple[str, str, int]:

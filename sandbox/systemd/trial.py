@@ -52,11 +52,13 @@ def prepare(
     owner: Owner | None,
     bounding: frozenset[str] | None,
     no_new_privileges: bool,
-) -> str:
-    """Compile the profile and keep its plan, as the unit's process would; what it said on stderr.
+) -> tuple[bool, str]:
+    """Compile the profile and keep its plan, as the unit's process would.
+
+    Whether that went well, and what was said on standard error.
 
     `owner` is the user to become, None for this one; `bounding` the capabilities that are left,
-    None for all. Raises SandboxError with what was said if it can't be launched.
+    None for all. Raises SandboxError if sbx can't be run so.
     """
 
     def become() -> None:
@@ -90,9 +92,7 @@ def prepare(
         raise SandboxError(f"no plan within {_SECONDS} seconds") from None
     except (OSError, subprocess.SubprocessError) as error:
         raise SandboxError(f"{launcher} can't be run as the unit's user: {error}") from None
-    if done.returncode:
-        raise SandboxError(done.stderr.rstrip("\n") or f"status {done.returncode}")
-    return done.stderr
+    return done.returncode == 0, done.stderr
 
 
 def _start(environ: Mapping[str, str], owner: Owner | None) -> str:

@@ -86,15 +86,23 @@ def test_install_and_remove_leave_the_machine_as_it_was(machine: Machine, place:
         (["minimal", "--name", "web"], "has no command"),
         (["/tmp/none.toml", "--name", "web"], "none.toml"),
         (["nginx", "--name", "web", "--run-as", "nobody-at-all"], "there is no user"),
+        (["/run/bad.toml"], "loses them when the program is started"),
     ),
 )
 def test_nothing_is_written_that_could_not_run(
     machine: Machine, words: list[str], said: str
 ) -> None:
+    machine.write(
+        "/run/bad.toml",
+        "schema = 1\n[profile]\nextends = 'service'\n[process]\ncommand = ['true']\n"
+        "[capabilities]\nkeep = ['CAP_NET_RAW']\n",
+    )
     before = listing(machine)
     done = machine.run("sbx", "systemd", "install", *words)
+    machine.succeed("rm", "/run/bad.toml")
     assert (done.returncode, done.stdout) == (125, "")
     assert said in done.stderr
+    assert done.stderr.count("sbx: error: sbx") == 0
     assert listing(machine) == before
 
 

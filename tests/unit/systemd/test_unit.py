@@ -12,7 +12,7 @@ from sandbox.errors import SandboxError
 from sandbox.profile import load
 from sandbox.profile.model import Profile
 from sandbox.profile.names import shipped_names
-from sandbox.systemd.places import Owner, Places, places
+from sandbox.systemd.places import Owner, Places, missing, places
 from sandbox.systemd.template import template_text
 from sandbox.systemd.unit import Wish, units_of
 from tests.applications import application
@@ -225,6 +225,17 @@ def test_directories_that_are_missing_are_the_units_to_make(tmp_path: Path) -> N
     assert found["StateDirectoryMode"] == "0700"
     assert found["LogsDirectory"] == os.path.basename(new)
     assert found["ReadWritePaths"] == f"-{tmp_path} -/var/cache/sbx"
+
+
+def test_what_is_missing_is_named_unless_the_unit_makes_it(tmp_path: Path) -> None:
+    new = f"/var/lib/sbx-test-{os.getpid()}"
+    gone = f"{tmp_path}/gone"
+    there = profile(
+        mounts=[bind(new), bind(gone), bind(f"{gone}2") | {"optional": True}, bind(str(tmp_path))]
+    )
+    found = places(there, Owner(0, 0, "/root"))
+    assert found.directories() == {new}
+    assert missing(there, found.directories()) == (gone,)
 
 
 def test_a_directory_of_somebody_elses_is_never_given_away() -> None:
