@@ -148,3 +148,14 @@ def test_the_kept_plan_says_nothing_of_where_the_caller_is(as_root: Sandbox) -> 
         plan = file.read()
     own = {path for path in _cgroups.own_paths().values() if path != "/"}
     assert not any(path.encode() in plan for path in own)
+
+
+@pytest.mark.parametrize("profile", ("untrusted-shell", "agent"))
+def test_shipped_profiles_for_strangers_work_take_limits(as_root: Sandbox, profile: str) -> None:
+    """By --set; without it they have none, and no cgroup."""
+    words = ("/usr/bin/python3", "-I", "-S", "-c", FORKS)
+    variables = {"memory": "256M", "cpus": "2 cpus", "pids": "10"}
+    done = as_root.shipped(profile, *words, variables=variables)
+    assert (done.returncode, done.stdout) == (0, "11 8\n"), done
+    done = as_root.shipped(profile, *words)
+    assert (done.returncode, done.stdout) == (0, "40\n"), done
