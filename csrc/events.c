@@ -12,15 +12,19 @@
 /* Two that find it full must not both move it away. */
 static void rotate(int runtime, int fd) {
         struct stat ours, there;
-        if (flock(fd, LOCK_EX) < 0)
+        if (flock(fd, LOCK_EX | LOCK_NB) < 0) /* whoever else has it does this or nothing */
                 return;
         if (fstat(fd, &ours) >= 0 && fstatat(runtime, EVENTS, &there, AT_SYMLINK_NOFOLLOW) >= 0 && ours.st_ino == there.st_ino)
                 renameat(runtime, EVENTS, runtime, EVENTS ".1");
 }
 
 static int open_events(int runtime) {
-        int fd = openat(runtime, EVENTS, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
-        return fd < 0 ? -errno : fd;
+        struct stat st;
+        /* What isn't a file, as a pipe, could keep a supervisor waiting. */
+        cleanup_fd int fd = openat(runtime, EVENTS, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
+        if (fd < 0)
+                return -errno;
+        return fstat(fd, &st) >= 0 && S_ISREG(st.st_mode) ? take_fd(&fd) : -EINVAL;
 }
 
 void events_tell(const struct sbx_launch *launch, const char *event, const char *more) {

@@ -1,6 +1,7 @@
 /* The supervisor's part after the start: signals in, exit status out, nothing left unreaped. */
 #include "cgroup.h"
 #include "ending.h"
+#include "events.h"
 #include "record.h"
 #include "service.h"
 #include "supervision.h"
@@ -254,6 +255,10 @@ int sbx_supervise(const struct sbx_launch *launch, struct sbx_child *child, stru
         int error, was_claimed = is_claimed(launch);
         int r = await_short(launch, child, ret_exit);
         if (r != -EAGAIN) {
+                if (was_claimed && r >= 0 && ret_exit->failure.stage == 0) { /* it has a name that others may know */
+                        events_tell(launch, "started", "");
+                        events_tell_end(launch, ret_exit);
+                }
                 if (was_claimed)
                         record_remove(launch->record);
                 return r;

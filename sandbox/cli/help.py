@@ -25,6 +25,7 @@ SECTIONS = {
     "Look after what runs": (
         "ps",
         "inspect",
+        "stats",
         "logs",
         "events",
         "stop",
@@ -33,6 +34,7 @@ SECTIONS = {
         "pause",
         "resume",
         "adopt",
+        "gc",
     ),
     "Set up": ("doctor", "systemd", "completion"),
 }
@@ -47,6 +49,7 @@ EXAMPLES = {
     "events": (
         Example("sbx events", "what has befallen sandboxes"),
         Example("sbx events -f web", "what befalls 'web', as it comes"),
+        Example("sbx events --since 1h", "of the last hour"),
         Example("sbx events -f --json", "everything, for a program"),
     ),
     "logs": (
@@ -109,6 +112,14 @@ EXAMPLES = {
         Example("sbx wait --timeout 5min --json job", "how it ended, for a machine"),
     ),
     "pause": (Example("sbx pause web", "it gets no processor time any more"),),
+    "stats": (
+        Example("sbx stats", "of all of yours; on a terminal it goes on"),
+        Example("sbx stats --no-stream --json web", "once, for a machine"),
+    ),
+    "gc": (
+        Example("sbx gc --dry-run", "what there is to remove after a crash"),
+        Example("sbx gc", "removes it"),
+    ),
     "resume": (Example("sbx resume web", "it goes on"),),
     "doctor": (
         Example("sbx doctor", "a table, and the commands that mend what fails"),

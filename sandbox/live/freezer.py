@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 
 from sandbox.errors import SandboxError
 from sandbox.live import cgroups
+from sandbox.live.events import tell
 from sandbox.live.processes import Family, gone, verified
 from sandbox.live.records import PAUSED, Live, opened
 
@@ -50,6 +51,7 @@ def pause(live: Live) -> None:
             if isinstance(error, OSError):
                 raise _refused(live, error) from None
             raise
+    tell(os.path.dirname(live.directory), "paused", live.name)
 
 
 def resume(live: Live) -> None:
@@ -61,6 +63,7 @@ def resume(live: Live) -> None:
         _undo(live, place)
     except OSError as error:
         raise _refused(live, error) from None
+    tell(os.path.dirname(live.directory), "resumed", live.name)
 
 
 @contextlib.contextmanager

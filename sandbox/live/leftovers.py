@@ -1,12 +1,26 @@
 """What a supervisor that was killed has left: its directory, and cgroups."""
 
 import contextlib
+import errno
 import fcntl
 import os
-from collections.abc import Iterator
-from typing import NamedTuple
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, NamedTuple
 
-from sandbox.live.records import fields_of, is_alive, opened
+from sandbox.live import cgroups
+from sandbox.live.records import (
+    PAUSED,
+    Live,
+    all_live,
+    fields_of,
+    is_alive,
+    opened,
+    small_file,
+)
+
+_YOUNG: Final = 60.0
+"""Seconds in which an empty cgroup may be about to be entered."""
 
 
 class Leftover(NamedTuple):
@@ -15,8 +29,10 @@ class Leftover(NamedTuple):
     kind: str
     """`record` or `cgroup`."""
     path: str
-    error: str
+    reason: str
     """Why it stays; empty where it is removed."""
+    failed: bool
+    """It was to be removed, and couldn't be."""
 
 
 def remove(directory: str) -> bool:
@@ -67,4 +83,101 @@ def stale(place: str) -> Iterator[str]:
 def cgroups_of(directory: str) -> tuple[str, ...]:
     """The cgroups that the record in a directory names."""
     with opened(directory) as fd:
-        return fields_of(fd).get("cgroup", ()) if fd >= 0 else ()
+        if fd < 0:
+            return ()
+        mark = small_file(fd, PAUSED)
+        return (*fields_of(fd).get("cgroup", ()), *filter(None, [mark.get("path")]))
+
+
+def collect(places: Sequence[str], *, dry: bool) -> Iterator[Leftover]:
+    """Removes what nobody looks after any more; with `dry` says only what that is.
+
+    What still has processes stays: they were to outlive their supervisor. Harmless beside launches,
+    and the second time there is nothing left to do.
+    """
+    kept: set[str] = set()
+    for place in places:
+        for path in stale(place):
+            groups = cgroups_of(path)
+            if not dry:
+                _thaw(path)
+            busy = [group for group in groups if _is_populated(group)]
+            if busy:
+                kept.update(groups)
+                yield Leftover("record", path, f"its processes live on in {busy[0]}", failed=False)
+                continue
+            for group in groups:
+                if os.path.isdir(group):
+                    yield _removed("cgroup", group, _remove_cgroup, dry=dry)
+            yield _removed("record", path, _remove_record, dry=dry)
+    for place in places:
+        kept.update(group for live in all_live(place) for group in _all_cgroups(live))
+    for group in _abandoned():
+        if group not in kept:
+            yield _removed("cgroup", group, _remove_cgroup, dry=dry)
+
+
+def _thaw(directory: str) -> None:
+    """What version 1 has frozen doesn't even end when it is killed."""
+    with opened(directory) as fd:
+        mark = small_file(fd, PAUSED) if fd >= 0 else {}
+    if mark:
+        with contextlib.suppress(OSError, KeyError):
+            path = os.open(f"{mark['path']}/{mark['file']}", os.O_WRONLY | os.O_CLOEXEC)
+            try:
+                os.write(path, mark["thawed"].encode())
+            finally:
+                os.close(path)
+
+
+def _removed(kind: str, path: str, remove: Callable[[str], None], *, dry: bool) -> Leftover:
+    if not dry:
+        try:
+            remove(path)
+        except OSError as error:
+            return Leftover(kind, path, error.strerror or str(error), failed=True)
+    return Leftover(kind, path, "", failed=False)
+
+
+def _remove_record(path: str) -> None:
+    if not remove(path) and os.path.isdir(path):
+        raise OSError(errno.EBUSY, "somebody has just taken its name")
+
+
+def _remove_cgroup(path: str) -> None:
+    """A cgroup with those that were made in it; EBUSY while it has processes."""
+    for where, _, _ in sorted(os.walk(path), reverse=True):
+        with contextlib.suppress(FileNotFoundError):
+            os.rmdir(where)
+
+
+def _all_cgroups(live: Live) -> Iterator[str]:
+    yield from cgroups.own(live)
+    yield from cgroups_of(live.directory)
+
+
+def _is_populated(group: str) -> bool:
+    return any(cgroups.read(f"{where}/cgroup.procs") for where, _, _ in os.walk(group))
+
+
+def _abandoned() -> Iterator[str]:
+    """Empty cgroups of sbx's that the caller may remove, and that aren't from just now.
+
+    A launch makes its cgroup a moment before it enters it.
+    """
+    for mount in dict.fromkeys(cgroups.hierarchies().values()):
+        for where, names, _ in os.walk(mount):
+            if os.path.basename(where) != "sbx" or not os.access(where, os.W_OK):
+                continue
+            for name in names:
+                path = os.path.join(where, name)
+                if _age(path) > _YOUNG and not _is_populated(path):
+                    yield path
+            names.clear()
+
+
+def _age(path: str) -> float:
+    try:
+        return time.time() - os.stat(path).st_mtime
+    except OSError:
+        return 0

@@ -1,0 +1,253 @@
+"""`sbx events`, `sbx stats` and `sbx gc`: what has happened, what is used, what is left."""
+
+import json
+import os
+import subprocess
+import time
+from typing import Any
+
+import pytest
+
+from tests.kernel.harness import Running, Sandbox, await_line
+from tests.kernel.live import SECONDS, named, names, sbx, until
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def place(shared_dir: str) -> str:
+    """A runtime directory of the test's own."""
+    path = os.path.join(shared_dir, "place")
+    os.makedirs(path, 0o755)
+    return path
+
+
+def events(sandbox: Sandbox, *options: str) -> list[dict[str, Any]]:
+    done = sbx(sandbox, "events", "--json", *options)
+    assert (done.returncode, done.stderr) == (0, ""), done
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def follower(sandbox: Sandbox, *options: str) -> Running:
+    """`sbx events --follow`, once it looks."""
+    process = sandbox.popen(
+        [sandbox.launcher, "events", "-f", "--json", *options], stdout=subprocess.PIPE
+    )
+    until(lambda: _watches(process.pid), "it doesn't watch")
+    return process
+
+
+def _watches(pid: int) -> bool:
+    """Whether a process waits for what happens in a directory."""
+    try:
+        fds = os.listdir(f"/proc/{pid}/fd")
+        for fd in fds:
+            with open(f"/proc/{pid}/fdinfo/{fd}", encoding="ascii") as file:
+                if "inotify wd:" in file.read():
+                    return True
+    except OSError:
+        pass
+    return False
+
+
+def next_of(process: Running) -> dict[str, Any]:
+    assert process.stdout is not None
+    found = json.loads(process.stdout.readline())
+    assert isinstance(found, dict)
+    return found
+
+
+# ---- events ----
+
+
+def test_start_and_end_are_told(sandbox: Sandbox) -> None:
+    with named(sandbox, "web") as process:
+        process.terminate()
+        process.wait(SECONDS)
+    with named(sandbox, "hit", sandbox.probe, "wait") as process:
+        sbx(sandbox, "kill", "hit")
+        process.wait(SECONDS)
+    sandbox.run("", sandbox.probe, "exit", "7", options=("--name", "short"))
+    found = events(sandbox)
+    assert [(each["event"], each["name"]) for each in found] == [
+        (event, name) for name in ("web", "hit", "short") for event in ("started", "exited")
+    ]
+    assert [(each.get("code"), each.get("signal")) for each in found[1::2]] == [
+        (0, None),
+        (None, 9),
+        (7, None),
+    ]
+    times = [each["time"] for each in found]
+    assert times == sorted(times)
+    assert [each["name"] for each in events(sandbox, "hit")] == ["hit", "hit"]
+    assert events(sandbox, "--since", "0") == []
+    assert len(events(sandbox, "--since", "1h")) == 6
+    text = sbx(sandbox, "events").stdout
+    assert "hit exited cause=signaled signal=9" in text
+
+
+def test_what_has_no_name_and_is_short_makes_none(sandbox: Sandbox) -> None:
+    assert sandbox.run("", sandbox.probe, "exit", "0").returncode == 0
+    assert events(sandbox) == []
+
+
+def test_events_are_followed_across_rotations_and_removals(sandbox: Sandbox) -> None:
+    """Also where there is no log yet."""
+    log = os.path.join(sandbox.runtime, ".events")
+    with follower(sandbox) as process:
+        with named(sandbox, "one"):
+            assert next_of(process)["event"] == "started"
+        assert names(sandbox) == []
+        with named(sandbox, "two") as sandboxed:
+            assert (next_of(process)["name"]) == "two"
+            os.rename(log, f"{log}.1")
+            sandboxed.terminate()
+            sandboxed.wait(SECONDS)
+            ended = next_of(process)
+            assert (ended["event"], ended["name"]) == ("exited", "two")
+        os.unlink(log)
+        with named(sandbox, "three"):
+            assert next_of(process)["name"] == "three"
+        process.kill()
+
+
+def test_the_log_is_bounded(sandbox: Sandbox) -> None:
+    log = os.path.join(sandbox.runtime, ".events")
+    line = json.dumps({"time": 1, "event": "old", "name": "x" * 50}) + "\n"
+    with open(log, "w", encoding="ascii") as file:
+        file.write(line * (MIB // len(line) + 1))
+    sandbox.own(log)
+    with named(sandbox, "fresh"):
+        pass
+    assert os.path.getsize(log) < 4096
+    assert os.path.getsize(f"{log}.1") > MIB
+    found = events(sandbox)
+    assert found[-1]["name"] == "fresh"
+    assert found[0]["event"] == "old"
+
+
+@pytest.mark.parametrize(
+    "content", (b"\xff\xfe\n{}\n[1]\n{\n", b"x" * 200_000, b"[" * 100_000 + b"\n")
+)
+def test_garbage_in_the_log_is_left_out(sandbox: Sandbox, content: bytes) -> None:
+    log = os.path.join(sandbox.runtime, ".events")
+    with open(log, "wb") as file:
+        file.write(content + b"\n")
+    sandbox.own(log)
+    with named(sandbox, "sound"):
+        pass
+    assert {each["name"] for each in events(sandbox)} == {"sound"}
+
+
+def test_a_log_that_can_t_be_written_is_in_nobodys_way(sandbox: Sandbox) -> None:
+    """A pipe in its place would make a writer wait."""
+    log = os.path.join(sandbox.runtime, ".events")
+    os.mkfifo(log)
+    sandbox.own(log)
+    with named(sandbox, "quick") as process:
+        process.terminate()
+        assert process.wait(SECONDS) == 0
+
+
+def test_a_wrong_moment_is_an_error(sandbox: Sandbox) -> None:
+    for text in ("soon", "2026-13-01", "-1"):
+        done = sbx(sandbox, "events", f"--since={text}")
+        assert done.returncode == 125
+        assert "--since" in done.stderr
+
+
+# ---- stats ----
+
+
+def test_stats_tell_what_is_used(sandbox: Sandbox) -> None:
+    with named(sandbox, "many", sandbox.probe, "brood", "3") as process:
+        await_line(process)
+        done = sbx(sandbox, "stats", "--json", "many")
+        assert (done.returncode, done.stderr) == (0, "")
+        (found,) = json.loads(done.stdout)
+        assert found["name"] == "many"
+        assert found["source"] == "processes"
+        assert found["memory"] > 100_000
+        assert found["pids"] >= 7
+        assert found["cpu_percent"] is not None
+        head, line = sbx(sandbox, "stats").stdout.splitlines()
+        assert head.split()[:3] == ["NAME", "CPU%", "MEMORY"]
+        assert line.split()[0] == "many"
+        done = sbx(sandbox, "stats", "nobody")
+        assert done.returncode == 125
+
+
+def test_stats_go_on_until_what_they_watch_has_ended(sandbox: Sandbox) -> None:
+    with named(sandbox, "watched") as process:
+        watching = sandbox.popen(
+            [sandbox.launcher, "stats", "--watch", "--interval", "100ms", "--json", "watched"],
+            stdout=subprocess.PIPE,
+        )
+        with watching:
+            assert watching.stdout is not None
+            for _ in range(3):
+                assert json.loads(watching.stdout.readline())[0]["name"] == "watched"
+            process.terminate()
+            process.wait(SECONDS)
+            assert watching.wait(SECONDS) == 0
+
+
+# ---- gc ----
+
+
+def test_gc_removes_what_a_killed_supervisor_left(sandbox: Sandbox) -> None:
+    with named(sandbox, "alive"):
+        for name in ("dead", "gone"):
+            with named(sandbox, name) as process:
+                process.kill()
+                process.wait(SECONDS)
+        passing = os.path.join(sandbox.runtime, ".half.123")
+        os.mkdir(passing, 0o700)
+        sandbox.own(passing)
+        done = sbx(sandbox, "gc", "--dry-run")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert f"would remove record {sandbox.runtime}/dead" in done.stdout
+        assert os.path.exists(os.path.join(sandbox.runtime, "dead"))
+        done = sbx(sandbox, "gc", "--json")
+        removed = {each["path"] for each in json.loads(done.stdout) if each["removed"]}
+        expected = {os.path.join(sandbox.runtime, name) for name in ("dead", "gone", ".half.123")}
+        assert expected <= removed
+        entries = {name for name in os.listdir(sandbox.runtime) if not name.startswith(".events")}
+        assert entries == {"alive"}
+        assert sandbox.runtime not in sbx(sandbox, "gc").stdout
+        assert names(sandbox) == ["alive"]
+
+
+def test_gc_is_in_no_launchs_way(sandbox: Sandbox) -> None:
+    """Names are taken, and given up, beside it."""
+    loop = "while :; do sbx gc >/dev/null || exit 9; done"
+    path = f"{os.path.dirname(sandbox.launcher)}:/usr/bin:/bin"
+    collecting = sandbox.popen(["/bin/sh", "-c", loop], env=sandbox.environment | {"PATH": path})
+    with collecting:
+        for _ in range(20):
+            done = sandbox.run("", sandbox.probe, "exit", "0", options=("--name", "taken"))
+            assert (done.returncode, done.stderr) == (0, "")
+            os.mkdir(os.path.join(sandbox.runtime, "taken"), 0o700)
+            sandbox.own(os.path.join(sandbox.runtime, "taken"))
+        assert collecting.poll() is None
+        collecting.kill()
+        time.sleep(0.2)
+
+
+def test_gc_removes_the_cgroup_of_a_paused_one_that_was_killed(as_root: Sandbox) -> None:
+    with named(as_root, "iced") as process:
+        assert sbx(as_root, "pause", "iced").returncode == 0
+        with open(os.path.join(as_root.runtime, "iced", "paused"), encoding="ascii") as file:
+            group = dict(pair.split("=") for pair in file.read().split("\0") if pair)["path"]
+        process.kill()
+        process.wait(SECONDS)
+        until(lambda: not _processes(group), "its processes live")
+        done = sbx(as_root, "gc")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert f"removed cgroup {group}" in done.stdout
+        assert not os.path.exists(group)
+
+
+def _processes(group: str) -> str:
+    with open(f"{group}/cgroup.procs", encoding="ascii") as file:
+        return file.read()
