@@ -31,11 +31,8 @@ def command(*, follow: bool, since: str | None, as_json: bool, names: tuple[str,
     from sandbox.live.records import runtime
 
     place, moment = runtime(), 0.0 if since is None else _moment(since)
-    if follow:
-        found = events.follow(place, moment, sys.stdout.flush)
-    else:
-        found = events.kept(place, moment)
-    for event in found:
+    idle = sys.stdout.flush
+    for event in events.follow(place, moment, idle) if follow else events.kept(place, moment):
         if not names or event["name"] in names:
             output.say(json.dumps(event) if as_json else output.printable(_line(event)))
 

@@ -26,6 +26,7 @@ SECTIONS = {
         "ps",
         "inspect",
         "stats",
+        "top",
         "logs",
         "events",
         "stop",
@@ -116,6 +117,7 @@ EXAMPLES = {
         Example("sbx stats", "of all of yours; on a terminal it goes on"),
         Example("sbx stats --no-stream --json web", "once, for a machine"),
     ),
+    "top": (Example("sbx top", "sorted by processor; s sorts by something else"),),
     "gc": (
         Example("sbx gc --dry-run", "what there is to remove after a crash"),
         Example("sbx gc", "removes it"),

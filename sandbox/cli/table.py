@@ -14,6 +14,7 @@ def table(
     *,
     right: Collection[str] = (),
     width: int = 0,
+    coloured: bool = True,
 ) -> Iterator[str]:
     """Lines of aligned columns; on a terminal of `width` columns the last one is cut to fit.
 
@@ -21,7 +22,8 @@ def table(
     """
     clean = [[output.printable(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(heads, *clean, strict=True)]
-    yield output.paint(_line(heads, heads, widths, right, width), "strong", sys.stdout)
+    head = _line(heads, heads, widths, right, width)
+    yield output.paint(head, "strong", sys.stdout) if coloured else head
     for row in clean:
         yield _line(row, heads, widths, right, width)
 

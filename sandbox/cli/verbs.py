@@ -19,7 +19,7 @@ VERBS = {
     "pause": "Let all processes of live sandboxes stand still.",
     "resume": "Let paused sandboxes go on.",
     "stats": "Tell what live sandboxes use.",
-    "events": "Tell what has happened to sandboxes, and what happens.",
+    "top": "Show live sandboxes on a full screen.",
     "gc": "Remove what killed supervisors have left.",
     "adopt": "Take over a live sandbox that has lost its supervisor.",
     "doctor": "Say what this host can and cannot enforce, and how to mend it.",

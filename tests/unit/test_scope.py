@@ -48,7 +48,9 @@ def deaf(client: socket.socket) -> None:
 
 
 def refusing(client: socket.socket) -> None:
-    client.recv(4096)
+    said = b""
+    while not said.endswith(b"\n"):  # a word more would meet a closed socket
+        said += client.recv(4096)
     client.sendall(b"REJECTED EXTERNAL\r\n")
 
 
