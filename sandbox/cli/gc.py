@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.option("--dry-run", "-n", is_flag=True, help="Only say what would be removed.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(*, dry_run: bool, as_json: bool) -> int:
-    """Remove the records and control groups of sandboxes whose supervisor was killed.
+    """Remove your records and the control groups of sandboxes whose supervisor was killed.
 
     Only after a crash or a SIGKILL there is anything to do. Safe beside live sandboxes and launches;
     what still has processes stays. Exits with 125 if something couldn't be removed.
@@ -27,8 +27,8 @@ def command(*, dry_run: bool, as_json: bool) -> int:
     from sandbox.live.leftovers import collect
     from sandbox.live.records import others, runtime
 
-    places = [runtime(), *(others(0) if os.geteuid() == 0 else ())]
-    found = list(collect(list(dict.fromkeys(places)), dry=dry_run))
+    foreign = others(0) if os.geteuid() == 0 else ()
+    found = list(collect(runtime(), foreign, dry=dry_run))
     if as_json:
         print(plain_json([_fields(each, dry=dry_run) for each in found]))
     else:

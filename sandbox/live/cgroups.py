@@ -107,7 +107,8 @@ def hierarchies() -> dict[str, str]:
 def read(path: str) -> str | None:
     """A small file's text; None where it isn't there or can't be read."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        # Who wrote the record that names it may have put a pipe there.
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return None
     try:

@@ -89,45 +89,52 @@ def cgroups_of(directory: str) -> tuple[str, ...]:
         return (*fields_of(fd).get("cgroup", ()), *filter(None, [mark.get("path")]))
 
 
-def collect(places: Sequence[str], *, dry: bool) -> Iterator[Leftover]:
+def collect(own: str, others: Sequence[str] = (), *, dry: bool) -> Iterator[Leftover]:
     """Removes what nobody looks after any more; with `dry` says only what that is.
 
-    What still has processes stays: they were to outlive their supervisor. Harmless beside launches,
-    and the second time there is nothing left to do.
+    Records of the runtime directory `own` alone: what others say, and where their directories lead
+    to, is theirs to change at any moment. Their live sandboxes keep their cgroups. What still has
+    processes stays: they were to outlive their supervisor. Harmless beside launches, and the second
+    time there is nothing left to do.
     """
     kept: set[str] = set()
-    for place in places:
-        for path in stale(place):
-            groups = cgroups_of(path)
-            if not dry:
-                _thaw(path)
-            busy = [group for group in groups if _is_populated(group)]
-            if busy:
-                kept.update(groups)
-                yield Leftover("record", path, f"its processes live on in {busy[0]}", failed=False)
-                continue
-            for group in groups:
-                if os.path.isdir(group):
-                    yield _removed("cgroup", group, _remove_cgroup, dry=dry)
-            yield _removed("record", path, _remove_record, dry=dry)
-    for place in places:
+    for path in stale(own):
+        groups = [group for group in cgroups_of(path) if _is_ours(group)]
+        if not dry:
+            _thaw(groups)
+        busy = [group for group in groups if _is_populated(group)]
+        if busy:
+            kept.update(groups)
+            reason = f"its processes live on in {busy[0]}"
+            yield Leftover("record", path, reason, failed=False)
+            continue
+        for group in groups:
+            if os.path.isdir(group):
+                yield _removed("cgroup", group, _remove_cgroup, dry=dry)
+        yield _removed("record", path, _remove_record, dry=dry)
+    for place in (own, *others):
         kept.update(group for live in all_live(place) for group in _all_cgroups(live))
     for group in _abandoned():
         if group not in kept:
             yield _removed("cgroup", group, _remove_cgroup, dry=dry)
 
 
-def _thaw(directory: str) -> None:
+def _is_ours(path: str) -> bool:
+    """Whether this is a cgroup as sbx makes them: HIERARCHY/.../sbx/NAME."""
+    if os.path.realpath(path) != path or os.path.basename(os.path.dirname(path)) != "sbx":
+        return False
+    return any(path.startswith(f"{mount}/") for mount in cgroups.hierarchies().values())
+
+
+def _thaw(groups: Sequence[str]) -> None:
     """What version 1 has frozen doesn't even end when it is killed."""
-    with opened(directory) as fd:
-        mark = small_file(fd, PAUSED) if fd >= 0 else {}
-    if mark:
-        with contextlib.suppress(OSError, KeyError):
-            path = os.open(f"{mark['path']}/{mark['file']}", os.O_WRONLY | os.O_CLOEXEC)
+    for group in groups:
+        with contextlib.suppress(OSError):
+            fd = os.open(f"{group}/freezer.state", os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:
-                os.write(path, mark["thawed"].encode())
+                os.write(fd, b"THAWED")
             finally:
-                os.close(path)
+                os.close(fd)
 
 
 def _removed(kind: str, path: str, remove: Callable[[str], None], *, dry: bool) -> Leftover:

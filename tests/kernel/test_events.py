@@ -251,3 +251,33 @@ def test_gc_removes_the_cgroup_of_a_paused_one_that_was_killed(as_root: Sandbox)
 def _processes(group: str) -> str:
     with open(f"{group}/cgroup.procs", encoding="ascii") as file:
         return file.read()
+
+
+def test_gc_believes_no_record_that_names_something_else(sandbox: Sandbox) -> None:
+    """A record says which cgroups to remove; only cgroups of sbx's are, and nothing is written."""
+    victim = sandbox.mkdir("sbx/victim")
+    file = sandbox.write("sbx/victim/freezer.state", "kept")
+    empty = sandbox.mkdir("sbx/empty")
+    place = os.path.join(sandbox.runtime, "forged")
+    os.mkdir(place, 0o700)
+    with open(os.path.join(place, "record"), "w", encoding="ascii") as record:
+        record.write(f"cgroup={victim}\0cgroup={empty}\0cgroup=/sys/fs/cgroup\0")
+    with open(os.path.join(place, "paused"), "w", encoding="ascii") as mark:
+        mark.write(f"path={victim}\0file=freezer.state\0thawed=gone\0")
+    sandbox.own(place, os.path.join(place, "record"), os.path.join(place, "paused"))
+    assert sbx(sandbox, "gc").returncode == 0
+    assert not os.path.exists(place)
+    assert os.path.isdir(empty)
+    with open(file, encoding="ascii") as kept:
+        assert kept.read() == "kept"
+
+
+def test_root_removes_no_record_of_others(as_root: Sandbox, as_user: Sandbox) -> None:
+    """Where their directories lead to is theirs to change at any moment."""
+    from sandbox.live import leftovers
+
+    with named(as_user, "theirs") as process:
+        process.kill()
+        process.wait(SECONDS)
+    assert list(leftovers.collect(as_root.runtime, [as_user.runtime], dry=False)) == []
+    assert "theirs" in os.listdir(as_user.runtime)
