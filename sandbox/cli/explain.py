@@ -41,6 +41,7 @@ def run_explained(
     as_json: bool,
     path: str | None,
     report: str | None,
+    name: str | None,
 ) -> int:
     """Runs the payload, follows it, and tells what was refused; sbx's exit status."""
     from sandbox.cli.ending import open_report, tell_end
@@ -53,7 +54,7 @@ def run_explained(
     explanation = Explanation(resolved, host, plan)
     with _target(path) as target, Signals() as signals:
         try:
-            child = explanation.start(argv=words, environ=environ, terminal=streams)
+            child = explanation.start(argv=words, environ=environ, terminal=streams, name=name)
             try:
                 attend(child, streams, signals)
                 content = explanation.report(child)

@@ -153,6 +153,7 @@ def _run(profile: str, variables: tuple[str, ...], asked: _Asked, words: tuple[s
             as_json=asked.as_json,
             path=asked.target,
             report=asked.report,
+            name=asked.name,
         )
     if streams and not asked.timing:
         return _run_with_terminal(data, plan, resolved, words, environ, streams, asked)

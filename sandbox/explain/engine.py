@@ -51,7 +51,12 @@ class Explanation:
         return situation_of(self._resolved, self._host, self._plan, eyes)
 
     def start(
-        self, *, argv: Sequence[str], environ: Mapping[str, str], terminal: int = 0
+        self,
+        *,
+        argv: Sequence[str],
+        environ: Mapping[str, str],
+        terminal: int = 0,
+        name: str | None = None,
     ) -> TracedChild:
         """As `launch.start`. Raises UnsupportedError where nothing may be traced, LaunchFailedError."""
         machine = self._host.machine
@@ -65,6 +70,7 @@ class Explanation:
                 argv=argv,
                 environ=environ,
                 terminal=terminal,
+                name=name,
             )
         except LaunchFailedError as failed:
             if failed.failure.stage == STAGE_TRACE:

@@ -122,7 +122,8 @@ def _attend(launch: Any, child: Any) -> Any:
     if supervision or not launch.name:
         return supervision or None
     os.kill(child.pid, signal.SIGKILL)
-    os.waitpid(child.pid, 0)
+    with contextlib.suppress(ChildProcessError):  # the thread that follows it was first
+        os.waitpid(child.pid, 0)
     os.close(launch.plan_fd)
     lib.sbx_release(child)
     raise LaunchFailedError(Failure(stage=STAGE_RECORD, op=0, error=-error[0], detail=0))
@@ -144,15 +145,7 @@ def start(
     ValueError for bytes that aren't a plan.
     """
     launch, kept = launch_of(plan, argv=argv, environ=environ, terminal=terminal)
-    record = ffi.new(
-        "struct sbx_record *", {"runtime_fd": -1, "directory_fd": -1, "control_fd": -1}
-    )
-    launch.record = record
-    launch.plan_fd = _plan_file(plan)
-    kept.append(record)
-    if name is not None:
-        launch.name = kept_name = ffi.new("char[]", os.fsencode(name))
-        kept.append(kept_name)
+    be_recorded(launch, kept, plan, name)
     child, failure = ffi.new("struct sbx_child *"), ffi.new("struct sbx_failure *")
     mask = ffi.new("uint64_t *")
     lib.sbx_block_signals(mask)
@@ -168,6 +161,19 @@ def start(
         os.close(launch.plan_fd)
         raise LaunchFailedError(failure_of(failure))
     return Child(launch, child, kept)
+
+
+def be_recorded(launch: Any, kept: list[Any], plan: bytes, name: str | None) -> None:
+    """Has a launch make its sandbox known to others, by this name if there is one."""
+    record = ffi.new(
+        "struct sbx_record *", {"runtime_fd": -1, "directory_fd": -1, "control_fd": -1}
+    )
+    launch.record = record
+    launch.plan_fd = _plan_file(plan)
+    kept.append(record)
+    if name is not None:
+        launch.name = kept_name = ffi.new("char[]", os.fsencode(name))
+        kept.append(kept_name)
 
 
 def launch_of(

@@ -208,8 +208,11 @@ def _attend_signals(child: Attended, signals: Signals) -> int:
     poll = select.poll()
     poll.register(signals.reader, select.POLLIN)
     poll.register(child.pidfd, select.POLLIN)
+    if child.requests >= 0:
+        poll.register(child.requests, select.POLLIN)
     while (status := child.reap()) is None:
-        poll.poll()
+        if child.requests in dict(poll.poll()):
+            child.serve_requests()
         for number in signals.arrived():
             if number in FORWARDED:
                 child.send_signal(number)

@@ -12,7 +12,14 @@ from typing import Any, Final, NamedTuple, Protocol
 import msgspec
 
 from sandbox._core import ffi, lib
-from sandbox.process.launch import Child, Failure, LaunchFailedError, failure_of, launch_of
+from sandbox.process.launch import (
+    Child,
+    Failure,
+    LaunchFailedError,
+    be_recorded,
+    failure_of,
+    launch_of,
+)
 
 BY_FILTER: Final = 1
 KILLED: Final = 2
@@ -119,6 +126,7 @@ def start_traced(
     argv: Sequence[str],
     environ: Mapping[str, str],
     terminal: int = 0,
+    name: str | None = None,
 ) -> TracedChild:
     """Starts a sandbox that is followed, and returns when its program runs.
 
@@ -127,6 +135,7 @@ def start_traced(
     A LaunchFailedError whose `refused` is there tells what was refused until then.
     """
     launch, kept = launch_of(plan, argv=argv, environ=environ, terminal=terminal)
+    be_recorded(launch, kept, plan, name)
     launch.attach = ffi.addressof(lib, "sbx_trace_attach")
     tracer = _Tracer(launch, filters, watches, keep)
     tracer.begin()

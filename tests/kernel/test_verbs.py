@@ -253,3 +253,13 @@ def _cgroups_called(name: str) -> list[str]:
         for where, directories, _ in os.walk("/sys/fs/cgroup")
         if name in directories
     ]
+
+
+def test_an_explained_sandbox_has_a_name_too(sandbox: Sandbox) -> None:
+    with named(sandbox, "followed", options=("--explain",)) as process:
+        assert names(sandbox) == ["followed"]
+        done = sbx(sandbox, "stop", "followed")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert process.wait(SECONDS) == 0
+    done = sbx(sandbox, "ps", "-q")
+    assert done.stdout == ""
