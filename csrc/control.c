@@ -121,7 +121,7 @@ int control_open(struct supervision *s) {
 }
 
 void control_close(struct supervision *s, const struct sbx_exit *end) {
-        struct control_end last = { .version = CONTROL_VERSION, .status = end->status, .failure = end->failure };
+        struct control_end last = { .version = CONTROL_VERSION, .status = end->status, .failure = end->failure, .end = *end };
         for (uint32_t i = 0; i < CONTROL_CONNECTIONS; i++) {
                 struct connection *c = &s->connections[i];
                 if (c->fd < 0)

@@ -31,6 +31,7 @@ struct control_end {
         uint32_t version;
         int32_t status; /* as wait4(2) gives it */
         struct sbx_failure failure;
+        struct sbx_exit end; /* all of it, for those who know this version's */
 };
 
 int control_open(struct supervision *s);

@@ -1,6 +1,5 @@
 """`sbx wait`: until live sandboxes have ended."""
 
-import os
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -9,10 +8,13 @@ from sandbox.cli import output
 from sandbox.cli.arguments import DURATION, LIVE
 from sandbox.cli.help import Verb
 from sandbox.cli.table import plain_json
-from sandbox.errors import EXIT_SANDBOX, EXIT_SIGNAL_BASE, SandboxError
+from sandbox.errors import EXIT_SANDBOX, SandboxError
 
 if TYPE_CHECKING:
     from sandbox.live.ending import Ended
+    from sandbox.live.records import Live
+    from sandbox.plan.record import Plan
+    from sandbox.process.ending import End
 
 EXIT_TIMEOUT: Final = 124
 """As of timeout(1)."""
@@ -40,6 +42,7 @@ def command(names: tuple[str, ...], *, timeout: int | None, as_json: bool) -> in
     from sandbox.live.records import chosen, runtime
 
     found, errors = chosen(runtime(), names)
+    plans = {live: _plan(live) for live in found} if as_json else {}
     ends: list[Ended] = []
     with Waiting() as waiting:
         for live in found:
@@ -54,7 +57,7 @@ def command(names: tuple[str, ...], *, timeout: int | None, as_json: bool) -> in
                 errors.append(ended.error)
         left = waiting.left()
     if as_json:
-        print(plain_json([_fields(ended) for ended in ends if ended.end is not None]))
+        print(plain_json([_fields(each, plans.get(each.live)) for each in ends if each.end]))
     for each in errors:
         output.report_error(each)
     if errors:
@@ -66,21 +69,41 @@ def command(names: tuple[str, ...], *, timeout: int | None, as_json: bool) -> in
     return codes[0] if len(codes) == 1 else int(any(codes))
 
 
+def _plan(live: "Live") -> "Plan | None":
+    """Later it can't be read any more; it says which limit was hit."""
+    from sandbox.live.inspection import plan_of
+
+    try:
+        return plan_of(live)
+    except SandboxError:
+        return None
+
+
+def _end(ended: "Ended") -> "End":
+    """What the supervisor has told; one of another version tells the status alone."""
+    from sandbox.process.ending import plain_end, read_end
+
+    if ended.end is None:
+        raise TypeError("it hasn't ended")
+    try:
+        return read_end(ended.end.record)
+    except ValueError:
+        return plain_end(ended.end.status)
+
+
 def _code(ended: "Ended") -> int:
     if ended.end is None or ended.end.failure is not None:
         return EXIT_SANDBOX
-    status = ended.end.status
-    if os.WIFSIGNALED(status):
-        return EXIT_SIGNAL_BASE + os.WTERMSIG(status)
-    return os.waitstatus_to_exitcode(status)
+    return _end(ended).exit_status
 
 
-def _fields(ended: "Ended") -> dict[str, object]:
-    """Keys: name, exit_status (as sbx run has it), signal (a number or null), failed."""
-    status = ended.end.status if ended.end else 0
-    return {
-        "name": ended.live.name,
-        "exit_status": _code(ended),
-        "signal": os.WTERMSIG(status) if os.WIFSIGNALED(status) else None,
-        "failed": ended.end is None or ended.end.failure is not None,
-    }
+def _fields(ended: "Ended", plan: "Plan | None") -> dict[str, object]:
+    """As `sbx run --report` writes it; `reason` is short where the plan couldn't be read."""
+    from sandbox.process.end_document import end_document
+    from sandbox.process.ending import Account, account, status_words
+
+    end, live = _end(ended), ended.live
+    found = account(end, plan, None) if plan else Account(status_words(end.status))
+    content = end_document(end, found, name=live.name, profile=live.profile, command=live.argv)
+    failed = ended.end is not None and ended.end.failure is not None
+    return {**content, "exit_status": EXIT_SANDBOX} if failed else content

@@ -34,6 +34,8 @@ class End(NamedTuple):
     """As wait4(2) gives it."""
     failure: "Failure | None"
     """Why sbx itself couldn't go on with it."""
+    record: bytes
+    """All of it: `process.ending.read_end` knows the form."""
 
 
 class LostError(SandboxError):
@@ -67,11 +69,12 @@ def end_of(live: Live, asking: socket.socket) -> End:
     if len(answer) < _END.size:
         raise lost(live)
     _, status, *failure = _END.unpack(answer[: _END.size])
+    record = answer[_END.size :]
     if not failure[0]:
-        return End(status, None)
+        return End(status, None, record)
     from sandbox.process.launch import Failure
 
-    return End(status, Failure(*failure))
+    return End(status, Failure(*failure), record)
 
 
 def lost(live: Live) -> LostError:

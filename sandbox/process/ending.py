@@ -132,6 +132,14 @@ def read_end(data: bytes) -> End:
     return end_of(raw)
 
 
+def plain_end(status: int) -> End:
+    """An end of which the status of wait(2) is all that is known."""
+    raw = ffi.new("struct sbx_exit *")
+    raw.status = status
+    raw.cause = CAUSES.index(Cause.SIGNALED if os.WIFSIGNALED(status) else Cause.EXITED)
+    return end_of(raw)
+
+
 class Statement(NamedTuple):
     """The profile's statement behind an end: its key, where it stands (`app.toml:12`), its value."""
 

@@ -143,7 +143,7 @@ def test_who_waits_is_told_the_end(sandbox: Sandbox) -> None:
         waiting = [ask(sandbox, "ending", WAIT) for _ in range(3)]
         process.terminate()
         for asking in waiting:
-            version, status, *failure = END.unpack(asking.recv(END.size + 1))
+            version, status, *failure = END.unpack(asking.recv(4096)[: END.size])
             assert (version, status, failure) == (VERSION, 0, [0, 0, 0, 0])
             asking.close()
         assert process.wait(SECONDS) == 0
@@ -154,7 +154,7 @@ def test_stop_sends_the_signal_and_then_ends_everything(sandbox: Sandbox) -> Non
         await_line(process)
         await_record(sandbox, "stubborn")
         asking = ask(sandbox, "stubborn", STOP, signal=15, value=100)
-        _, status, *_ = END.unpack(asking.recv(END.size + 1))
+        _, status, *_ = END.unpack(asking.recv(4096)[: END.size])
         assert status == 9
         assert process.wait(SECONDS) == 128 + 9
         asking.close()

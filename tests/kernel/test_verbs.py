@@ -169,7 +169,10 @@ def test_wait_for_several_tells_of_each(sandbox: Sandbox) -> None:
             output, _ = waiting.communicate(timeout=SECONDS)
         ends = {end["name"]: end for end in json.loads(output)}
         assert ends["one"]["exit_status"] == 0
-        assert (ends["two"]["exit_status"], ends["two"]["signal"]) == (137, 9)
+        assert ends["one"]["cause"] == "exited"
+        assert ends["one"]["usage"]["duration"] > 0
+        assert (ends["two"]["exit_status"], ends["two"]["signal"]) == (137, "SIGKILL")
+        assert ends["two"]["command"][-1] == "wait"
         assert waiting.returncode == 1
         two.wait(SECONDS)
 
