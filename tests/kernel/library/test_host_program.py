@@ -121,6 +121,7 @@ def test_a_sandbox_has_nothing_of_this_processs_memory(box: Sandbox) -> None:
 
 INTERRUPTED = """
 import os, random, signal, threading
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background has it ignored
 from sandbox import Sandbox
 from sandbox.process import server
 box = Sandbox("minimal")
