@@ -24,7 +24,7 @@ Type=exec
 ExecStart={program} run --name %i --profile %E/sbx/%i.toml
 KillMode=mixed
 SuccessExitStatus=143
-TimeoutStopSec=30s
+TimeoutStopSec=35s
 Delegate=yes
 {subgroup}SyslogIdentifier=%i
 

@@ -20,6 +20,9 @@ STORED: Final = 64
 Manager = Literal["system", "user"]
 
 
+_TIDYING_US: Final = 5_000_000
+
+
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
     """What the caller says of the unit, beside the profile.
 
@@ -166,7 +169,9 @@ def _end(profile: Profile) -> Iterator[tuple[str, str]]:
     if service.stop_signal != "SIGTERM":
         yield "KillSignal", service.stop_signal
     yield "SuccessExitStatus", str(128 + signal.Signals[service.stop_signal].value)
-    yield "TimeoutStopSec", quoting.span(units.timeout(service.stop_timeout))
+    # After its time the program is sbx's to end, which then still measures and tidies up.
+    limit = units.timeout(service.stop_timeout)
+    yield "TimeoutStopSec", quoting.span(limit if limit == units.UNLIMITED else limit + _TIDYING_US)
 
 
 def _surroundings(profile: Profile, wish: Wish, places: Places) -> Iterator[tuple[str, str]]:

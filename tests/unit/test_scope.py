@@ -52,6 +52,7 @@ def refusing(client: socket.socket) -> None:
     while not said.endswith(b"\n"):  # a word more would meet a closed socket
         said += client.recv(4096)
     client.sendall(b"REJECTED EXTERNAL\r\n")
+    client.recv(4096)
 
 
 def gone(client: socket.socket) -> None:

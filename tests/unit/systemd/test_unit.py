@@ -55,7 +55,7 @@ def test_the_defaults_need_no_table() -> None:
     found = service()
     assert found["Type"] == "exec"
     assert found["ExecStart"] == "/usr/bin/sbx run --name app --profile /etc/sbx/app.toml"
-    assert (found["Restart"], found["KillMode"], found["TimeoutStopSec"]) == ("no", "mixed", "30s")
+    assert (found["Restart"], found["KillMode"], found["TimeoutStopSec"]) == ("no", "mixed", "35s")
     assert (found["Delegate"], found["DelegateSubgroup"]) == ("yes", "supervisor")
     assert found["SuccessExitStatus"] == "143"
     assert not {"NotifyAccess", "WatchdogSec", "ExecReload", "Slice", "KillSignal"} & set(found)
@@ -83,7 +83,7 @@ def test_a_service_says_what_its_table_says() -> None:
         "TimeoutStartSec": "infinity",
         "KillSignal": "SIGINT",
         "SuccessExitStatus": "130",
-        "TimeoutStopSec": "500ms",
+        "TimeoutStopSec": "5500ms",
         "ExecReload": "kill -s HUP $MAINPID",
         "Restart": "on-failure",
         "RestartSec": "5s",
