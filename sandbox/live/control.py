@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from sandbox.errors import SandboxError
-from sandbox.live.records import CONTROL, Live, is_alive, opened
+from sandbox.live.records import CONTROL, Live, read
 
 if TYPE_CHECKING:
     from sandbox.process.launch import Failure
@@ -23,6 +23,8 @@ NEVER: Final = 2**63
 _REQUEST: Final = struct.Struct("=IIIIQ")
 _END: Final = struct.Struct("=Ii4i")
 _ROOM: Final = 4096
+_DYING: Final = 0.5
+"""Seconds in which a killed supervisor gives up one descriptor after the other."""
 _PATIENCE: Final = 5.0
 """Seconds that a supervisor may take to look up."""
 
@@ -79,12 +81,19 @@ def end_of(live: Live, asking: socket.socket) -> End:
 
 def lost(live: Live) -> LostError:
     """The supervisor was killed, or has closed the connection for want of room."""
-    with opened(live.directory) as directory:
-        if directory >= 0 and is_alive(directory):
+    until = time.monotonic() + _DYING
+    while (now := read(*os.path.split(live.directory))) is not None:
+        if now.state == "orphaned":
+            return LostError(
+                f"'{live.name}' has lost its supervisor, and runs on",
+                hint=f"'sbx adopt {live.name}' takes it over; then it can be asked again",
+            )
+        if time.monotonic() > until:
             return LostError(
                 f"the supervisor of '{live.name}' takes no more requests",
                 hint="too many wait for its end already; try again later",
             )
+        time.sleep(0.02)
     return LostError(
         f"the supervisor of '{live.name}' has gone without saying how the sandbox ended",
         hint="somebody has killed it; 'sbx gc' removes what it left",

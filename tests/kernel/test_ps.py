@@ -12,7 +12,7 @@ import threading
 
 import pytest
 
-from tests.kernel.harness import Running, Sandbox
+from tests.kernel.harness import Running, Sandbox, await_line
 from tests.kernel.live import SECONDS, listed, named, names, sbx, until
 
 
@@ -273,3 +273,25 @@ def test_a_stopped_supervisor_is_listed_all_the_same(sandbox: Sandbox) -> None:
         process.send_signal(signal.SIGSTOP)
         assert names(sandbox) == ["asleep"]
         process.send_signal(signal.SIGCONT)
+
+
+def test_root_sees_those_of_all_users(as_user: Sandbox, as_root: Sandbox) -> None:
+    """In the place that sbx chooses by itself."""
+    if os.path.isdir(f"/run/user/{as_user.uid}"):
+        place = f"/run/user/{as_user.uid}/sbx"
+    else:
+        place = f"/tmp/sbx-{as_user.uid}"
+    had_one = os.path.isdir(place)
+    own = {key: value for key, value in as_user.environment.items() if key != "SBX_RUNTIME_DIR"}
+    words = as_user.arguments("", (as_user.probe, "signals"), ("--name", "of-a-user"))
+    with as_user.popen(words, env=own, stdout=subprocess.PIPE) as process:
+        await_line(process)
+        until(lambda: os.path.exists(f"{place}/of-a-user/record"), "no record")
+        done = sbx(as_root, "ps", "--all-users", "--json")
+        found = {each["name"]: each["uid"] for each in json.loads(done.stdout)}
+        assert found["of-a-user"] == as_user.uid
+        assert f"{as_user.uid}" in sbx(as_root, "ps", "--all-users").stdout
+        process.terminate()
+        assert process.wait(SECONDS) == 0
+    if not had_one:
+        shutil.rmtree(place)

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import time
+from typing import Any
 
 import pytest
 
@@ -138,6 +139,15 @@ def test_a_user_can_t_reach_the_sandboxes_of_another(as_user: Sandbox, as_root: 
 # ---- wait ----
 
 
+def waiter(sandbox: Sandbox, asked: Running, words: list[str], **how: Any) -> Running:
+    """`sbx wait`, once the last supervisor that it asks has heard of it."""
+    held = len(os.listdir(f"/proc/{asked.pid}/fd"))
+    program = [sandbox.launcher, "wait", *words]
+    waiting = sandbox.popen(program, stderr=subprocess.PIPE, text=True, **how)
+    until(lambda: len(os.listdir(f"/proc/{asked.pid}/fd")) > held, "nobody asks")
+    return waiting
+
+
 def test_wait_ends_as_the_command_did(sandbox: Sandbox) -> None:
     for name, words, status in (
         ("fine", "exit 0", 0),
@@ -146,8 +156,7 @@ def test_wait_ends_as_the_command_did(sandbox: Sandbox) -> None:
     ):
         script = ("/usr/bin/sh", "-c", f"read x; {words}")
         with named(sandbox, name, *script, text=SHELL) as process:
-            waiting = sandbox.popen([sandbox.launcher, "wait", name], stderr=subprocess.PIPE)
-            time.sleep(0.3)
+            waiting = waiter(sandbox, process, [name])
             assert waiting.poll() is None
             assert process.stdin is not None
             process.stdin.write(b"\n")
@@ -159,10 +168,7 @@ def test_wait_ends_as_the_command_did(sandbox: Sandbox) -> None:
 
 def test_wait_for_several_tells_of_each(sandbox: Sandbox) -> None:
     with named(sandbox, "one") as one, named(sandbox, "two", sandbox.probe, "wait") as two:
-        waiting = sandbox.popen(
-            [sandbox.launcher, "wait", "--json", "one", "two"], stdout=subprocess.PIPE, text=True
-        )
-        time.sleep(0.3)
+        waiting = waiter(sandbox, two, ["--json", "one", "two"], stdout=subprocess.PIPE)
         one.terminate()
         sbx(sandbox, "kill", "two")
         with waiting:
@@ -186,10 +192,7 @@ def test_wait_gives_up_when_the_time_is_over(sandbox: Sandbox) -> None:
 
 def test_wait_says_that_a_supervisor_was_killed(sandbox: Sandbox) -> None:
     with named(sandbox, "lost") as process:
-        waiting = sandbox.popen(
-            [sandbox.launcher, "wait", "lost"], stderr=subprocess.PIPE, text=True
-        )
-        time.sleep(0.3)
+        waiting = waiter(sandbox, process, ["lost"])
         process.kill()
         with waiting:
             _, messages = waiting.communicate(timeout=SECONDS)
