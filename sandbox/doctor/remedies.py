@@ -237,7 +237,7 @@ def no_controllers(host: Host, lacking: Iterable[str]) -> Remedy:
     if host.uid == 0 or not handed:
         return Remedy(f"there is no controller {names} here")
     return Remedy(
-        f"{names} isn't handed on to users",
+        f"not handed on to users: {names}",
         (
             *_drop_in(host, "user@.service", "Delegate=cpu cpuset io memory pids"),
             f"{_sudo(host)}systemctl restart user@{host.uid}.service  # or log in anew",

@@ -174,7 +174,7 @@ def test_a_payload_that_mounts_its_cgroup_cannot_lift_its_limits(
         ({}, "held below /sys/fs/cgroup/system.slice/machine-agent.service"),
         ({"unit": True}, "cgroup systemd manages alone"),
         ({"user": "user", "unit": True}, "a scope that sbx asks of the user's systemd"),
-        ({"user": "user", "unit": True}, "cpuset, io isn't handed on to users"),
+        ({"user": "user", "unit": True}, "not handed on to users: cpuset, io"),
         ({"user": "nobody", "env": {"HOME": "/tmp"}, "cwd": "/"}, "no systemd of that user runs"),
     ),
 )
