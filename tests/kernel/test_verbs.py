@@ -139,13 +139,21 @@ def test_a_user_can_t_reach_the_sandboxes_of_another(as_user: Sandbox, as_root: 
 # ---- wait ----
 
 
-def waiter(sandbox: Sandbox, asked: Running, words: list[str], **how: Any) -> Running:
-    """`sbx wait`, once the last supervisor that it asks has heard of it."""
-    held = len(os.listdir(f"/proc/{asked.pid}/fd"))
+def waiter(sandbox: Sandbox, words: list[str], **how: Any) -> Running:
+    """`sbx wait`, once it has asked everybody and waits for answers."""
     program = [sandbox.launcher, "wait", *words]
     waiting = sandbox.popen(program, stderr=subprocess.PIPE, text=True, **how)
-    until(lambda: len(os.listdir(f"/proc/{asked.pid}/fd")) > held, "nobody asks")
+    until(lambda: _sleeps_in_poll(waiting.pid), "it doesn't wait")
     return waiting
+
+
+def _sleeps_in_poll(pid: int) -> bool:
+    """In poll(2), with time to spare: what it does before that doesn't sleep there."""
+    try:
+        with open(f"/proc/{pid}/wchan", encoding="ascii") as file:
+            return "poll" in file.read()
+    except OSError:
+        return False
 
 
 def test_wait_ends_as_the_command_did(sandbox: Sandbox) -> None:
@@ -156,7 +164,7 @@ def test_wait_ends_as_the_command_did(sandbox: Sandbox) -> None:
     ):
         script = ("/usr/bin/sh", "-c", f"read x; {words}")
         with named(sandbox, name, *script, text=SHELL) as process:
-            waiting = waiter(sandbox, process, [name])
+            waiting = waiter(sandbox, [name])
             assert waiting.poll() is None
             assert process.stdin is not None
             process.stdin.write(b"\n")
@@ -168,7 +176,7 @@ def test_wait_ends_as_the_command_did(sandbox: Sandbox) -> None:
 
 def test_wait_for_several_tells_of_each(sandbox: Sandbox) -> None:
     with named(sandbox, "one") as one, named(sandbox, "two", sandbox.probe, "wait") as two:
-        waiting = waiter(sandbox, two, ["--json", "one", "two"], stdout=subprocess.PIPE)
+        waiting = waiter(sandbox, ["--json", "one", "two"], stdout=subprocess.PIPE)
         one.terminate()
         sbx(sandbox, "kill", "two")
         with waiting:
@@ -192,7 +200,7 @@ def test_wait_gives_up_when_the_time_is_over(sandbox: Sandbox) -> None:
 
 def test_wait_says_that_a_supervisor_was_killed(sandbox: Sandbox) -> None:
     with named(sandbox, "lost") as process:
-        waiting = waiter(sandbox, process, ["lost"])
+        waiting = waiter(sandbox, ["lost"])
         process.kill()
         with waiting:
             _, messages = waiting.communicate(timeout=SECONDS)
