@@ -45,35 +45,36 @@ def listing(machine: Machine) -> str:
 
 
 def test_install_and_remove_leave_the_machine_as_it_was(machine: Machine, place: str) -> None:
+    # A name that no other test's journal has.
     machine.succeed("sh", "-c", SITE.format(f"{place}/www"))
     options = ("--set", f"directory={place}/www", "--set", "port=8071")
-    install = ("sbx", "systemd", "install", "nginx", "--name", "web", *options)
+    install = ("sbx", "systemd", "install", "nginx", "--name", "page", *options)
     before = listing(machine)
     done = machine.run(*install, "--enable", "--now", "--dry-run")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "/etc/systemd/system/web.service: would be written" in done.stdout
-    assert "would run: systemctl enable web.service" in done.stdout
+    assert "/etc/systemd/system/page.service: would be written" in done.stdout
+    assert "would run: systemctl enable page.service" in done.stdout
     assert listing(machine) == before
 
     machine.succeed(*install, "--enable", "--now")
-    unit = Unit(machine, "web")
+    unit = Unit(machine, "page")
     assert unit.await_true("curl -sf http://127.0.0.1:8071/") == "hello\n"
     assert unit.show("UnitFileState", "SubState", "Result") == {
         "UnitFileState": "enabled",
         "SubState": "running",
         "Result": "success",
     }
-    assert machine.succeed("sbx", "ps", "--json").count('"web"') >= 1
+    assert machine.succeed("sbx", "ps", "--json").count('"page"') >= 1
     again = json.loads(machine.succeed(*install, "--json"))
     assert [file["action"] for file in again["files"]] == ["unchanged"]
     assert again["commands"] == []
-    verified = machine.run("systemd-analyze", "verify", "--man=no", "web.service", timeout=120)
+    verified = machine.run("systemd-analyze", "verify", "--man=no", "page.service", timeout=120)
     assert (verified.returncode, verified.stdout, verified.stderr) == (0, "", "")
     # systemd's own measure of exposure: 9.6 for the line alone.
-    done = machine.run("systemd-analyze", "security", "--threshold=50", "web", timeout=120)
+    done = machine.run("systemd-analyze", "security", "--threshold=50", "page", timeout=120)
     assert done.returncode == 0, done.stdout
 
-    machine.succeed("sbx", "systemd", "remove", "web")
+    machine.succeed("sbx", "systemd", "remove", "page")
     assert unit.is_active() == "inactive"
     assert listing(machine) == before
     assert "Failed" not in unit.journal()
