@@ -1,5 +1,6 @@
 """Many sandboxes at once, of sbx and of its peers: started one after the other, and ended."""
 
+import abc
 import contextlib
 import os
 import select
@@ -33,7 +34,7 @@ def family(top: int) -> list[int]:
     return found
 
 
-class Crowd:
+class Crowd(abc.ABC):
     """Sandboxes of one tool that live until they are ended; a process of it waits for each."""
 
     name = ""
@@ -48,14 +49,15 @@ class Crowd:
         self.reader, self.writer = os.pipe()
         self.log = open(os.path.join(scratch, f"log-{self.name}"), "w+b")  # noqa: SIM115 - closed by close()
 
+    @abc.abstractmethod
     def command(self, number: int) -> list[str]:
-        raise NotImplementedError
+        """What is typed for one more."""
 
+    @abc.abstractmethod
     def stop(self) -> None:
         """Ends all of them in the tool's own way; what waits for them may end a little later."""
-        raise NotImplementedError
 
-    def clean(self) -> None:
+    def clean(self) -> None:  # noqa: B027 - most tools leave nothing
         """Removes what a run that failed has left, once nothing waits any more."""
 
     def start(self) -> float:

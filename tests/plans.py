@@ -11,6 +11,7 @@ from sandbox.capabilities import CAPABILITY_NAMES
 from sandbox.errors import Problem
 from sandbox.host import NAMESPACES, Host
 from sandbox.plan.compile import compile as compile_plan
+from sandbox.plan.ops import BindMount
 from sandbox.plan.record import Op, Plan
 from sandbox.profile.model import Profile
 from sandbox.profile.resolved import KeyPath, ResolvedProfile, Stamp, key_text
@@ -117,3 +118,8 @@ def ops_of(plan: Plan, kind: type[_Op]) -> list[_Op]:
 def names(plan: Plan) -> list[str]:
     """What the plan does, by the names of its ops."""
     return [type(op).__name__ for op in plan.ops]
+
+
+def binds(plan: Plan) -> dict[str, int]:
+    """Each bound path with the attributes of its mount."""
+    return {op.target: op.attributes for op in ops_of(plan, BindMount)}
