@@ -23,7 +23,7 @@ int record_open_runtime(char *const *environment, int make);
 int record_is_name(const char *text);
 
 /* Claims the name before anything is started: -EEXIST where a live sandbox has it, -EINVAL where it is none. A name
- * that is left of a dead one is taken over, unless its workload survived: -EBUSY. */
+ * that is left of a dead one is taken over, unless its workload survived. */
 int record_claim(const struct sbx_launch *launch);
 
 /* The profile's path as the plan has it, or NULL. */
