@@ -171,6 +171,9 @@ void run_init(struct context *c, pid_t payload, const struct plan_record *from, 
 /* root.c: the assembled root and its mount points */
 int find_in_root(const struct context *c, const char *path, uint64_t flags);
 int attach_at(struct context *c, int tree, const char *path, int directory, int create);
+int mount_at(struct context *c, const char *type, uint64_t attributes, const char *options, const char *path);
+int remember_ours(struct context *c, int fd);
+char *number_text(char *end, uint64_t n, unsigned base);
 int parent_of(struct context *c, const char *path, const char **ret_name);
 int staging_open(struct context *c);
 int scratch_open(struct context *c);

@@ -152,9 +152,10 @@ int open_make_device(struct context *c, const void *payload) {
         if (n == 0 || strncmp(path, c->dev_path, n) != 0 || path[n] != '/')
                 return -EINVAL;
         path += n + 1;
-        if (mknodat(c->dev_fd, path, S_IFCHR | 0666, makedev(op->major, op->minor)) < 0)
-                return -errno;
-        return fchmodat(c->dev_fd, path, 0666, 0) < 0 ? -errno : 0; /* whatever the caller's mask is */
+        mode_t callers = umask(0);
+        int r = mknodat(c->dev_fd, path, S_IFCHR | 0666, makedev(op->major, op->minor)) < 0 ? -errno : 0;
+        umask(callers);
+        return r;
 }
 
 int perform_mount_dev(struct context *c, const void *payload) {
@@ -204,12 +205,32 @@ int perform_mount_root_tree(struct context *c, const void *payload) {
         return install_root(c, c->tree_fds[c->at.op]);
 }
 
+#define TMPFS_OPTIONS 192 /* five names and numbers of at most 22 digits */
+
+static void add_option(char options[TMPFS_OPTIONS], const char *name, uint64_t value, unsigned base) {
+        char digits[32];
+        strcat(options, name);
+        strcat(options, number_text(digits + sizeof digits, value, base));
+}
+
 int perform_mount_tmpfs(struct context *c, const void *payload) {
         const struct op_mount_tmpfs *op = payload;
-        cleanup_fd int fd = new_tmpfs(c, op->size, op->inodes, op->mode, op->attributes, op->uid, op->gid);
-        if (fd < 0)
-                return fd;
-        int r = attach_at(c, fd, string_of(c, op->target), 1, 1);
+        const char *path = string_of(c, op->target);
+        char options[TMPFS_OPTIONS] = "";
+        add_option(options, "mode=", op->mode, 8);
+        if (op->size > 0)
+                add_option(options, ",size=", op->size, 10);
+        if (op->inodes > 0)
+                add_option(options, ",nr_inodes=", op->inodes, 10);
+        if (op->uid > 0)
+                add_option(options, ",uid=", op->uid, 10);
+        if (op->gid > 0)
+                add_option(options, ",gid=", op->gid, 10);
+        int r = mount_at(c, "tmpfs", op->attributes, options, path);
+        if (r < 0)
+                return r;
+        cleanup_fd int fd = find_in_root(c, path, O_PATH | O_DIRECTORY);
+        r = fd < 0 ? fd : remember_ours(c, fd);
         if (r >= 0 && c->scratch_fd < 0)
                 c->scratch_fd = take_fd(&fd);
         return r;

@@ -49,20 +49,7 @@ int perform_attach_proc(struct context *c, const void *payload) {
 
 int perform_mount_devpts(struct context *c, const void *payload) {
         const struct op_path *op = payload;
-        cleanup_fd int fs = CALL(SYS_fsopen, "devpts", FSOPEN_CLOEXEC_FLAG);
-        if (fs < 0)
-                return fs;
-        int r = CALL(SYS_fsconfig, fs, FSCONFIG_STRING, "ptmxmode", "0666", 0);
-        if (r >= 0)
-                r = CALL(SYS_fsconfig, fs, FSCONFIG_STRING, "mode", "0620", 0);
-        if (r >= 0)
-                r = CALL(SYS_fsconfig, fs, FSCONFIG_CREATE, NULL, NULL, 0);
-        if (r < 0)
-                return r;
-        cleanup_fd int fd = CALL(SYS_fsmount, fs, FSMOUNT_CLOEXEC_FLAG, (unsigned) (ATTR_NOSUID | ATTR_NOEXEC));
-        if (fd < 0)
-                return fd;
-        return attach_at(c, fd, string_of(c, op->path), 1, 1);
+        return mount_at(c, "devpts", ATTR_NOSUID | ATTR_NOEXEC, "ptmxmode=0666,mode=0620", string_of(c, op->path));
 }
 
 int perform_set_hostname(struct context *c, const void *payload) {

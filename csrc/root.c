@@ -3,6 +3,7 @@
 #include "sys.h"
 
 #include <string.h>
+#include <sys/mount.h>
 
 /* Only what lies on a tmpfs of our own may be added to: nothing is ever created on the host. */
 int is_ours(const struct context *c, int fd) {
@@ -15,11 +16,20 @@ int is_ours(const struct context *c, int fd) {
         return 0;
 }
 
+int remember_ours(struct context *c, int fd) {
+        struct stat st;
+        if (fstat(fd, &st) < 0)
+                return -errno;
+        c->devices[c->device_count++] = st.st_dev;
+        return 0;
+}
+
 int find_in_root(const struct context *c, const char *path, uint64_t flags) {
         return sys_openat2(c->root_fd, path, flags, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
 }
 
-static char *number_text(char *end, uint64_t n, unsigned base) {
+/* Digits before end, which they are ended with. */
+char *number_text(char *end, uint64_t n, unsigned base) {
         *--end = 0;
         do
                 *--end = (char) ('0' + n % base);
@@ -29,7 +39,6 @@ static char *number_text(char *end, uint64_t n, unsigned base) {
 
 int new_tmpfs(struct context *c, uint64_t size, uint64_t inodes, uint64_t mode, uint64_t attributes, uint64_t uid, uint64_t gid) {
         char text[32];
-        struct stat st;
         cleanup_fd int fs = CALL(SYS_fsopen, "tmpfs", FSOPEN_CLOEXEC_FLAG);
         if (fs < 0)
                 return fs;
@@ -49,10 +58,8 @@ int new_tmpfs(struct context *c, uint64_t size, uint64_t inodes, uint64_t mode, 
         cleanup_fd int mount = CALL(SYS_fsmount, fs, FSMOUNT_CLOEXEC_FLAG, (unsigned) attributes);
         if (mount < 0)
                 return mount;
-        if (fstat(mount, &st) < 0)
-                return -errno;
-        c->devices[c->device_count++] = st.st_dev;
-        return take_fd(&mount);
+        r = remember_ours(c, mount);
+        return r < 0 ? r : take_fd(&mount);
 }
 
 /* A mount can only be cloned or used as an overlay's layer while it is attached; this one hangs in the old root,
@@ -173,8 +180,18 @@ void forget_below(struct context *c, const char *path) {
                 close_fd(&c->parent.fd);
 }
 
-/* Attaches a detached tree; the mount point is made where it is missing and may be. */
-int attach_at(struct context *c, int tree, const char *path, int directory, int create) {
+/* What something is mounted on: what lies under this name in a directory, or without one the descriptor itself. */
+struct mount_point {
+        int fd, own;
+        const char *name;
+};
+
+static void leave_mount_point(struct mount_point *point) {
+        close_fd(&point->own);
+}
+
+/* The mount point is made where it is missing and may be. */
+static int find_mount_point(struct context *c, const char *path, int directory, int create, struct mount_point *ret_point) {
         const char *name;
         if (create) {
                 int parent = parent_of(c, path, &name);
@@ -184,19 +201,41 @@ int attach_at(struct context *c, int tree, const char *path, int directory, int 
                 }
                 if (c->parent.ours && *name != 0) {
                         int r = directory ? mkdirat(parent, name, 0755) : mknodat(parent, name, S_IFREG | 0444, 0);
-                        if (r == 0) /* ours alone and new: no link can stand there */
-                                return CALL(SYS_move_mount, tree, "", parent, name, MOVE_MOUNT_FROM_EMPTY);
+                        if (r == 0) { /* ours alone and new: no link can stand there */
+                                *ret_point = (struct mount_point) { parent, -1, name };
+                                return 0;
+                        }
                         if (errno != EEXIST)
                                 return -errno;
                 }
         }
-        cleanup_fd int point = find_in_root(c, path, O_PATH);
-        if (point < 0) {
+        int fd = find_in_root(c, path, O_PATH);
+        if (fd < 0) {
                 c->at.detail = DETAIL_MOUNT_POINT;
-                return point;
+                return fd;
         }
         forget_below(c, path);
-        return CALL(SYS_move_mount, tree, "", point, "", MOVE_MOUNT_FROM_EMPTY | MOVE_MOUNT_TO_EMPTY);
+        *ret_point = (struct mount_point) { fd, fd, "" };
+        return 0;
+}
+
+/* Attaches a detached tree. */
+int attach_at(struct context *c, int tree, const char *path, int directory, int create) {
+        __attribute__((cleanup(leave_mount_point))) struct mount_point at = { .own = -1 };
+        int r = find_mount_point(c, path, directory, create, &at);
+        if (r < 0)
+                return r;
+        return CALL(SYS_move_mount, tree, "", at.fd, at.name, MOVE_MOUNT_FROM_EMPTY | (*at.name ? 0 : MOVE_MOUNT_TO_EMPTY));
+}
+
+/* A file system of the sandbox's own at path: in one call, where fsopen and its kin need one for each option.
+ * The attributes must be those that both interfaces number alike. */
+int mount_at(struct context *c, const char *type, uint64_t attributes, const char *options, const char *path) {
+        __attribute__((cleanup(leave_mount_point))) struct mount_point at = { .own = -1 };
+        int r = find_mount_point(c, path, 1, 1, &at);
+        if (r >= 0 && fchdir(at.fd) < 0)
+                r = -errno;
+        return r < 0 ? r : mount(type, *at.name ? at.name : ".", type, attributes, options) < 0 ? -errno : 0;
 }
 
 int perform_make_directory(struct context *c, const void *payload) {

@@ -126,9 +126,10 @@ static inline int sys_close_range(unsigned first, unsigned last, unsigned flags)
         return CALL(SYS_close_range, first, last, flags);
 }
 
+/* By the call itself: finding the vDSO's way costs a process that asks twice more than it saves. */
 static inline uint64_t monotonic_ns(void) {
         struct timespec now;
-        clock_gettime(CLOCK_MONOTONIC, &now);
+        syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &now);
         return (uint64_t) now.tv_sec * 1000000000u + (uint64_t) now.tv_nsec;
 }
 
