@@ -4,11 +4,12 @@
  * No filter, no Landlock, no capability work, no init, no rlimits, no checks of paths: what is left is what the kernel
  * asks for the isolation itself.  Static, no stdio.
  *
- *   floor [-p] [-x PROGRAM] [-b SOURCE TARGET]... COMMAND [ARGUMENT]...
+ *   floor [-p] [-x PROGRAM] [-g CGROUP] [-b SOURCE TARGET]... COMMAND [ARGUMENT]...
  *
  * The root is the mount namespace's own copy of the host's tree.  With -p it is a clone of that copy, entered by
  * pivot_root: the same mounts once more, and what a root of any other kind costs.  With -x there come empty capability
- * sets, an init that reaps, and the system call filter in the file PROGRAM.
+ * sets, an init that reaps, and the system call filter in the file PROGRAM.  With -g a cgroup of its own with limits of
+ * memory and pids, below CGROUP of version 2, which the first process is made in.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -37,6 +38,7 @@
 #define NEWUSER 0x10000000ull
 #define NEWPID 0x20000000ull
 #define NEWNET 0x40000000ull
+#define INTO_CGROUP 0x200000000ull
 #define CALL_OPEN_TREE 428
 #define CALL_MOVE_MOUNT 429
 #define CALL_CLONE3 435
@@ -220,6 +222,16 @@ static void drop_capabilities(void) {
         check(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs");
 }
 
+/* The working directory is left in the new cgroup. */
+static int make_cgroup(const char *above) {
+        check(chdir(above), above);
+        check(mkdir("floor", 0755), "the cgroup");
+        check(chdir("floor"), "the cgroup");
+        write_file("memory.max", "67108864");
+        write_file("pids.max", "20");
+        return (int) check(open(".", O_PATH | O_DIRECTORY | O_CLOEXEC), "the cgroup");
+}
+
 static size_t read_program(const char *path, struct instruction *program, size_t room) {
         int fd = (int) check(open(path, O_RDONLY | O_CLOEXEC), path);
         ssize_t size = check(read(fd, program, room), path);
@@ -259,6 +271,11 @@ int main(int argc, char **argv, char **environment) {
                 instructions = read_program(argv[at + 1], program, sizeof program);
                 at += 2;
         }
+        const char *above = NULL;
+        if (at + 1 < argc && strcmp(argv[at], "-g") == 0) {
+                above = argv[at + 1];
+                at += 2;
+        }
         for (; at + 3 < argc && strcmp(argv[at], "-b") == 0 && count < MAX_BINDS; at += 3, count++) {
                 binds[count][0] = argv[at + 1];
                 binds[count][1] = argv[at + 2];
@@ -270,9 +287,14 @@ int main(int argc, char **argv, char **environment) {
         uid_t uid = getuid();
         gid_t gid = getgid();
         check(pipe2(ready, O_CLOEXEC), "pipe");
-        /* struct clone_args of the first version: flags, pidfd, child_tid, parent_tid, exit_signal, stack, its size, tls */
-        uint64_t args[8] = { NEWUSER | NEWNS | NEWPID | NEWNET | NEWIPC | NEWUTS | NEWCGROUP | NEWTIME, 0, 0, 0, SIGCHLD };
-        pid_t child = (pid_t) check(syscall(CALL_CLONE3, args, sizeof args), "clone3");
+        /* struct clone_args: flags, pidfd, child_tid, parent_tid, exit_signal, stack, its size, tls, set_tid, its size,
+         * cgroup */
+        uint64_t args[11] = { NEWUSER | NEWNS | NEWPID | NEWNET | NEWIPC | NEWUTS | NEWCGROUP | NEWTIME, 0, 0, 0, SIGCHLD };
+        if (above != NULL) {
+                args[0] |= INTO_CGROUP;
+                args[10] = (uint64_t) make_cgroup(above);
+        }
+        pid_t child = (pid_t) check(syscall(CALL_CLONE3, args, above == NULL ? 64 : sizeof args), "clone3");
         if (child == 0) {
                 check(prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0), "death signal");
                 raise_loopback();
@@ -299,5 +321,9 @@ int main(int argc, char **argv, char **environment) {
                 check(write(ready[1], &byte, 1), "let the child go on");
         }
         check(waitpid(child, &status, 0), "wait");
+        if (above != NULL) {
+                check(chdir(above), above);
+                check(rmdir("floor"), "remove the cgroup");
+        }
         return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
