@@ -1,14 +1,14 @@
 """What each further read-only bind adds to a launch, from none to 200."""
 
-import argparse
 import os
 import sys
 from statistics import linear_regression
 from typing import Any, Final
 
-from benchmarks import common
-from benchmarks.common import BenchmarkError, Figure, Subject
+from benchmarks import building, common, places, records
+from benchmarks.common import Figure
 from benchmarks.peers import bubblewrap
+from benchmarks.turns import Bench, Subject
 
 TRUE: Final = ("/bin/true",)
 COUNTS: Final = (0, 25, 50, 75, 100, 125, 150, 175, 200)
@@ -28,7 +28,7 @@ def subjects_of(sbx: str | None, scratch: str) -> list[Subject]:
         some = pairs[:count]
         floor = [word for source, target in some for word in ("-b", source, target)]
         bwrap = [word for source, target in some for word in ("--ro-bind", source, target)]
-        found.append(Subject(name=f"floor {count}", argv=[common.build("floor"), *floor, *TRUE]))
+        found.append(Subject(name=f"floor {count}", argv=[building.build("floor"), *floor, *TRUE]))
         found.append(Subject(name=f"bubblewrap {count}", argv=bubblewrap(TRUE, *bwrap)))
         if sbx:
             profile = _profile(scratch, count, some)
@@ -50,14 +50,12 @@ def _profile(scratch: str, count: int, pairs: list[list[str]]) -> str:
 
 
 def measure(sbx: str | None, rounds: int) -> dict[str, Any]:
-    with common.scratch_directory() as scratch:
-        bench = common.Bench(subjects_of(sbx, scratch), scratch)
-        try:
-            if bench.absent:
-                raise BenchmarkError(next(f"{name}: {why}" for name, why in bench.absent.items()))
-            results = bench.interleave(rounds, slow_ms=1000)
-        finally:
-            bench.close()
+    with (
+        places.scratch_directory() as scratch,
+        Bench(subjects_of(sbx, scratch), scratch) as bench,
+    ):
+        bench.need()
+        results = bench.interleave(rounds, slow_ms=1000)
     lines = {}
     for tool in ("floor", "sbx", "bubblewrap"):
         points = {n: results[f"{tool} {n}"].median for n in COUNTS if f"{tool} {n}" in results}
@@ -66,7 +64,7 @@ def measure(sbx: str | None, rounds: int) -> dict[str, Any]:
     return {
         "benchmark": "binds",
         "unit": "ms",
-        "facts": common.facts(sbx),
+        "facts": records.facts(sbx),
         "rounds": rounds,
         "counts": COUNTS,
         "results": results,
@@ -116,16 +114,8 @@ def report(content: dict[str, Any]) -> str:
     for tool, line in content["lines"].items():
         medians = [f"{content['results'][f'{tool} {count}'].median:.2f}" for count in counts]
         rows.append((tool, *medians, f"{line['us per bind']:.1f}", f"{line['halves apart']:.2f}"))
-    return common.table(rows)
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    common.add_options(parser)
-    parser.add_argument("--rounds", type=int, default=40)
-    options = parser.parse_args()
-    return common.finish("binds", options, lambda sbx: measure(sbx, options.rounds), report)
+    return records.table(rows)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(records.main("binds", __doc__, measure, report, rounds=40))

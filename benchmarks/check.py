@@ -1,12 +1,12 @@
 """`sbx check` of a profile with 500 rules, against the start of Python itself."""
 
-import argparse
 import os
 import sys
 from typing import Any, Final
 
-from benchmarks import common
-from benchmarks.common import BenchmarkError, Figure, Subject
+from benchmarks import common, places, records
+from benchmarks.common import BenchmarkError, Figure
+from benchmarks.turns import Bench, Subject
 
 PYTHON: Final = "python"
 LARGE: Final = "check, 500 rules"
@@ -38,7 +38,7 @@ def measure(sbx: str | None, rounds: int) -> dict[str, Any]:
     if sbx is None:
         raise BenchmarkError("nothing to measure without sbx")
     python = os.path.realpath(sys.executable)
-    with common.scratch_directory() as scratch:
+    with places.scratch_directory() as scratch:
         path = os.path.join(scratch, "large.toml")
         with open(path, "w", encoding="utf-8") as file:
             file.write(profile())
@@ -48,17 +48,13 @@ def measure(sbx: str | None, rounds: int) -> dict[str, Any]:
             Subject(name=LARGE, argv=[sbx, "check", path]),
             Subject(name=SHOW, argv=[sbx, "show", "--resolved", path]),
         ]
-        bench = common.Bench(subjects, scratch)
-        try:
-            for name, words in bench.absent.items():
-                raise BenchmarkError(f"{name}: {words}")
+        with Bench(subjects, scratch) as bench:
+            bench.need()
             results = bench.interleave(rounds, slow_ms=float("inf"))
-        finally:
-            bench.close()
     return {
         "benchmark": "check",
         "unit": "ms",
-        "facts": common.facts(sbx),
+        "facts": records.facts(sbx),
         "rounds": rounds,
         "commands": {
             PYTHON: "python3 -I -S -c pass",
@@ -88,16 +84,8 @@ def report(content: dict[str, Any]) -> str:
     rows = [("", "ms", "MAD", "above Python")]
     for name, each in results.items():
         rows.append((name, f"{each.median:.1f}", f"{each.mad:.1f}", f"{each.median - base:.1f}"))
-    return common.table(rows)
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    common.add_options(parser)
-    parser.add_argument("--rounds", type=int, default=30)
-    options = parser.parse_args()
-    return common.finish("check", options, lambda sbx: measure(sbx, options.rounds), report)
+    return records.table(rows)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(records.main("check", __doc__, measure, report, rounds=30))

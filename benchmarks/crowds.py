@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from typing import Final
 
-from benchmarks import common
+from benchmarks import building, places
 from benchmarks.common import BenchmarkError
 from benchmarks.library import children
 from benchmarks.peers import crun_bundle, engine_place
@@ -43,8 +43,8 @@ class Crowd(abc.ABC):
 
     def __init__(self, scratch: str) -> None:
         self.scratch = scratch
-        self.program = common.build("idler")
-        self.environment = common.environment(scratch)
+        self.program = building.build("idler")
+        self.environment = places.environment(scratch)
         self.waiting: list[subprocess.Popen[bytes]] = []
         self.reader, self.writer = os.pipe()
         self.log = open(os.path.join(scratch, f"log-{self.name}"), "w+b")  # noqa: SIM115 - closed by close()
@@ -185,7 +185,7 @@ class OfCrun(Crowd):
         self.crun = shutil.which("crun") or "crun"
         self.bundle = crun_bundle(scratch, [f"/mnt/{os.path.basename(self.program)}"], self.program)
         self.holder = subprocess.Popen(
-            [*common.OWN_MOUNTS, "sh", "-c", f"set -e\n{place.setup}\necho .; exec cat"],
+            [*places.OWN_MOUNTS, "sh", "-c", f"set -e\n{place.setup}\necho .; exec cat"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.log,

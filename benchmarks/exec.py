@@ -1,6 +1,5 @@
 """Another program in a live sandbox: sbx exec of /bin/true beside crun exec and nsenter of the same, interleaved."""
 
-import argparse
 import contextlib
 import os
 import shlex
@@ -11,10 +10,12 @@ import time
 from collections.abc import Iterator
 from typing import Any, Final
 
-from benchmarks import common
-from benchmarks.common import PLAIN, BenchmarkError, Figure, Place, Subject, Times
+from benchmarks import common, places, records
+from benchmarks.common import BenchmarkError, Figure, Times
 from benchmarks.crowds import NAME
 from benchmarks.peers import crun_bundle, engine_place
+from benchmarks.places import PLAIN, Place
+from benchmarks.turns import Bench, Subject
 
 TRUE: Final = "/bin/true"
 SLEEP: Final = ("/bin/sleep", "3600")
@@ -103,7 +104,7 @@ def subjects(sbx: str | None, place: Place, scratch: str) -> list[Subject]:
 
 def measure(sbx: str | None, rounds: int) -> dict[str, Any]:
     with contextlib.ExitStack() as stack:
-        scratch = stack.enter_context(common.scratch_directory())
+        scratch = stack.enter_context(places.scratch_directory())
         if sbx:
             stack.enter_context(live_sandbox(sbx, PLAIN, scratch))
             user = Place(name="user", user=USER)
@@ -111,17 +112,14 @@ def measure(sbx: str | None, rounds: int) -> dict[str, Any]:
                 stack.enter_context(live_sandbox(sbx, user, scratch))
         place = stack.enter_context(live_container(scratch))
         found = subjects(sbx, place, scratch)
-        bench = common.Bench(found, scratch)
-        try:
-            if sbx and "sbx exec" in bench.absent:
-                raise BenchmarkError(f"sbx exec: {bench.absent['sbx exec']}")
+        with Bench(found, scratch) as bench:
+            if sbx:
+                bench.need("sbx exec")
             results = bench.interleave(rounds)
-        finally:
-            bench.close()
     return {
         "benchmark": "exec",
         "unit": "ms",
-        "facts": common.facts(sbx),
+        "facts": records.facts(sbx),
         "rounds": rounds,
         "commands": {subject.name: list(subject.argv) for subject in found},
         "absent": bench.absent,
@@ -146,22 +144,8 @@ def figures(results: dict[str, Times]) -> list[Figure]:
 
 def report(content: dict[str, Any]) -> str:
     results: dict[str, Times] = content["results"]
-    rows = [("", "median ms", "MAD", "least", "n")]
-    for name, each in sorted(results.items(), key=lambda item: item[1].median):
-        cells = (f"{each.median:.3f}", f"{each.mad:.3f}", f"{each.least:.3f}", str(each.count))
-        rows.append((name, *cells))
-    lines = [common.table(rows)]
-    lines += [f"{name}: not here: {why}" for name, why in content["absent"].items()]
-    return "\n".join(lines)
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    common.add_options(parser)
-    parser.add_argument("--rounds", type=int, default=200)
-    options = parser.parse_args()
-    return common.finish("exec", options, lambda sbx: measure(sbx, options.rounds), report)
+    return "\n".join([records.times_table(results), *records.not_here(content)])
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(records.main("exec", __doc__, measure, report, rounds=200))

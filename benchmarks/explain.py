@@ -15,8 +15,10 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final
 
-from benchmarks import common
-from benchmarks.common import PLAIN, BenchmarkError, Figure, Spawner, Subject
+from benchmarks import common, places, records
+from benchmarks.common import BenchmarkError, Figure
+from benchmarks.places import PLAIN, Spawner
+from benchmarks.turns import Bench, Subject
 
 FILES: Final = 80
 REACH: Final = 1 / 3
@@ -85,7 +87,7 @@ def _found(program: str) -> str:
     return path
 
 
-def interleave(bench: common.Bench, rounds: int) -> dict[str, list[float]]:
+def interleave(bench: Bench, rounds: int) -> dict[str, list[float]]:
     """Milliseconds of each subject by rounds, every round in another order."""
     samples: dict[str, list[float]] = {name: [] for name in bench.subjects}
     dice = random.Random()
@@ -106,23 +108,19 @@ def added(samples: dict[str, list[float]], what: str, to: str) -> float:
 def measure(sbx: str | None, rounds: int, jobs: Sequence[int]) -> dict[str, Any]:
     if sbx is None:
         raise BenchmarkError("nothing to measure without sbx")
-    with common.scratch_directory() as scratch:
+    with places.scratch_directory() as scratch:
         directory, profile = os.path.join(scratch, "project"), os.path.join(scratch, "build.toml")
         write_project(directory)
         with open(profile, "w", encoding="utf-8") as file:
             file.write(PROFILE.format(directory=directory))
         chosen = [each for number in jobs for each in subjects(sbx, directory, profile, number)]
-        bench = common.Bench(chosen, scratch)
-        try:
-            for name, words in bench.absent.items():
-                raise BenchmarkError(f"{name}: {words}")
+        with Bench(chosen, scratch) as bench:
+            bench.need()
             samples = interleave(bench, rounds)
-        finally:
-            bench.close()
     return {
         "benchmark": "explain",
         "unit": "ms",
-        "facts": common.facts(sbx),
+        "facts": records.facts(sbx),
         "rounds": rounds,
         "files": FILES,
         "commands": {each.name: " ".join(each.argv) for each in chosen},
@@ -145,19 +143,21 @@ def report(content: dict[str, Any]) -> str:
     rows = [("", "ms", "MAD")]
     for name, each in content["results"].items():
         rows.append((name, f"{each.median:.0f}", f"{each.mad:.0f}"))
-    return common.table(rows)
+    return records.table(rows)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    common.add_options(parser)
+    records.add_options(parser)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument(
         "--jobs", type=int, nargs="*", default=[1, os.cpu_count() or 1], metavar="N"
     )
     options = parser.parse_args()
     jobs = list(dict.fromkeys(options.jobs))
-    return common.finish("explain", options, lambda sbx: measure(sbx, options.rounds, jobs), report)
+    return records.finish(
+        "explain", options, lambda sbx: measure(sbx, options.rounds, jobs), report
+    )
 
 
 if __name__ == "__main__":

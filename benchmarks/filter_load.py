@@ -4,12 +4,12 @@ import argparse
 import sys
 from typing import Any
 
-from benchmarks import common, filters
+from benchmarks import filters, places, records
 from benchmarks.common import Figure
 
 
 def measure(rounds: int) -> dict[str, Any]:
-    with common.scratch_directory() as scratch:
+    with places.scratch_directory() as scratch:
         theirs, absent = filters.of_peers(scratch)
         subjects = [subject for subject in filters.own() if subject.programs] + theirs
         taken = filters.times(filters.run("load", rounds, subjects, scratch))
@@ -45,18 +45,18 @@ def report(content: dict[str, Any]) -> str:
                 str(content["filters"][name]),
             )
         )
-    lines = [common.table(rows)]
-    lines += [f"not here: {name}: {why}" for name, why in content["absent"].items()]
+    lines = [records.table(rows)]
+    lines += records.not_here(content)
     return "\n".join(lines)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    common.add_options(parser)
+    records.add_options(parser)
     parser.add_argument("--rounds", type=int, default=400)
     options = parser.parse_args()
     options.without_sbx = True  # the filter is compiled here; nothing is launched
-    return common.finish("filter_load", options, lambda _: measure(options.rounds), report)
+    return records.finish("filter_load", options, lambda _: measure(options.rounds), report)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from benchmarks import common
+from benchmarks import building, common, places, records
 from benchmarks.common import BenchmarkError, Times
 from benchmarks.peers import Peer, peers
 from sandbox.plan.seccomp import SeccompPolicy, compile_filter, compile_libseccomp
@@ -108,13 +108,13 @@ def _read_back(peer: Peer, scratch: str) -> list[bytes]:
     command = peer.command([_SLEEP, seconds])
     if peer.place.setup:
         script = f'{peer.place.setup}\nexec "$@"'
-        command = [*common.OWN_MOUNTS, "sh", "-c", script, "sh", *command]
+        command = [*places.OWN_MOUNTS, "sh", "-c", script, "sh", *command]
     process = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        env=common.environment(scratch),
+        env=places.environment(scratch),
         cwd="/",
     )
     try:
@@ -197,7 +197,7 @@ def run(mode: str, rounds: int, subjects: Sequence[Subject], scratch: str) -> Sa
                 file.write(program)
             files.append(path)
         arguments.append(",".join(files) or "-")
-    command = [common.build("filters"), mode, str(rounds), *arguments]
+    command = [building.build("filters"), mode, str(rounds), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise BenchmarkError(done.stderr.strip())
@@ -222,7 +222,7 @@ def difference(samples: Samples, one: str, other: str, column: int) -> Times:
 
 
 def facts() -> Mapping[str, object]:
-    found = common.facts(None)
+    found = records.facts(None)
     if shutil.which("ldconfig"):
         done = subprocess.run(["ldconfig", "-p"], capture_output=True, text=True, check=False)
         names = [line.split()[-1] for line in done.stdout.splitlines() if "libseccomp.so" in line]

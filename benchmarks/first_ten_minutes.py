@@ -18,7 +18,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any, Final
 
-from benchmarks import common
+from benchmarks import common, records
 from tests.cli import documents
 from tests.cli.documents import Answer, Step
 
@@ -102,7 +102,7 @@ def record(found: list[tuple[Step, Answer]]) -> dict[str, Any]:
     return {
         "benchmark": "first_ten_minutes",
         "unit": "s",
-        "facts": common.facts(None),
+        "facts": records.facts(None),
         "results": {
             "install": part(found[:installed]),
             "until the sandboxed service has answered": part(found[: reached + 1]),
@@ -119,7 +119,7 @@ def main() -> int:
     parser.add_argument("--results", default=common.RESULTS, help="where the JSON goes")
     options = parser.parse_args()
     content = record(follow())
-    common.save("first_ten_minutes", content, options.results)
+    records.save("first_ten_minutes", content, options.results)
     for name, part in content["results"].items():
         print(f"{name}: {part['commands']} commands, {part['seconds']} s")
     return 0

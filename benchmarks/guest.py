@@ -9,7 +9,7 @@ import sys
 import tempfile
 from typing import Final
 
-from benchmarks import common
+from benchmarks import building, common, records
 from benchmarks.common import BenchmarkError
 from tests.vm import host, image, recipe, wheel
 from tests.vm.machine import Machine
@@ -32,11 +32,11 @@ def _say(text: str) -> None:
 def measure(name: str, options: list[str], directory: str) -> int:
     """Run one benchmark in a new machine and fetch what it keeps; its exit status."""
     for program in PROGRAMS:
-        common.build(program)
+        building.build(program)
     path = image.provide(_say)
     with Machine(path) as machine, tempfile.TemporaryDirectory() as scratch:
         wheel.install(machine, wheel.provide(image.cache_directory()))
-        for part in ("benchmarks", "profiles", os.path.relpath(common.BUILD, TREE)):
+        for part in ("benchmarks", "profiles", os.path.relpath(building.BUILD, TREE)):
             machine.put(os.path.join(TREE, part), f"{THERE}/{part}")
         python = f"{recipe.ENVIRONMENT}/bin/python"
         command = [python, "-m", f"benchmarks.{name}", "--results", RESULTS, *options]
@@ -48,7 +48,7 @@ def measure(name: str, options: list[str], directory: str) -> int:
             with open(os.path.join(scratch, f"{name}.json"), encoding="utf-8") as file:
                 content = json.load(file)
             content["figures"] = [each for each in content["figures"] if each["unit"] not in TIMES]
-            common.save(f"{name}-guest", content, directory)
+            records.save(f"{name}-guest", content, directory)
     return status
 
 

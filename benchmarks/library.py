@@ -1,6 +1,5 @@
 """What a sandboxed call from Python adds to subprocess.run, and what ready sandboxes cost."""
 
-import argparse
 import contextlib
 import os
 import random
@@ -10,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from benchmarks import common
+from benchmarks import common, records
 from benchmarks.common import PROFILE, BenchmarkError, Figure, Times
 from benchmarks.peers import bubblewrap
 from sandbox import Pool, Sandbox
@@ -164,7 +163,7 @@ def measure(sbx: str | None, rounds: int) -> dict[str, Any]:
     return {
         "benchmark": "library",
         "unit": "milliseconds",
-        "facts": common.facts(sbx),
+        "facts": records.facts(sbx),
         "rounds": rounds,
         "results": results,
         "large": {"bytes": LARGE, "results": large},
@@ -230,16 +229,8 @@ def report(content: dict[str, Any]) -> str:
         f"until a new sandbox is ready: {making.median:.2f} ms; processor time {processor:.2f} ms",
         f"a ready sandbox: {own:.0f} KiB of its process, {whole:.0f} KiB with the kernel's part",
     ]
-    return "\n".join((common.table(rows), "", *lines))
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    common.add_options(parser)
-    parser.add_argument("--rounds", type=int, default=200)
-    options = parser.parse_args()
-    return common.finish("library", options, lambda sbx: measure(sbx, options.rounds), report)
+    return "\n".join((records.table(rows), "", *lines))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(records.main("library", __doc__, measure, report, rounds=200))

@@ -5,16 +5,17 @@ scale. crun refuses a machine with hierarchies of both versions: where it is one
 in which the second isn't mounted. On version 2 the floor with the same cgroup tells what could be had.
 """
 
-import argparse
 import json
 import os
 import shutil
 import sys
 from typing import Any, Final
 
-from benchmarks import common
-from benchmarks.common import BenchmarkError, Figure, Place, Subject
+from benchmarks import building, common, places, records
+from benchmarks.common import BenchmarkError, Figure
 from benchmarks.peers import bubblewrap, crun_bundle, engine_root
+from benchmarks.places import Place
+from benchmarks.turns import Bench, Subject
 from sandbox import _cgroups
 
 TRUE: Final = ("/bin/true",)
@@ -53,7 +54,7 @@ def measure(sbx: str | None, rounds: int) -> dict[str, Any]:
         raise BenchmarkError("there is nothing to compare without sbx")
     if os.geteuid() != 0:
         raise BenchmarkError("crun's limits need root")
-    with common.scratch_directory() as scratch:
+    with places.scratch_directory() as scratch:
         profile = os.path.join(scratch, "limited.toml")
         with open(profile, "w", encoding="utf-8") as file:
             file.write(TEXT)
@@ -65,20 +66,15 @@ def measure(sbx: str | None, rounds: int) -> dict[str, Any]:
             _crun(scratch),
         ]
         if version() == 2:
-            floor = [common.build("floor"), "-g", _cgroups.read().mounts[_cgroups.UNIFIED], *TRUE]
+            floor = [building.build("floor"), "-g", _cgroups.read().mounts[_cgroups.UNIFIED], *TRUE]
             subjects.append(Subject(name="floor with limits", argv=floor))
-        bench = common.Bench(subjects, scratch)
-        try:
-            for needed in ("sbx with limits", "crun with limits"):
-                if needed in bench.absent:
-                    raise BenchmarkError(f"{needed}: {bench.absent[needed]}")
+        with Bench(subjects, scratch) as bench:
+            bench.need("sbx with limits", "crun with limits")
             results = bench.interleave(rounds, slow_ms=1000)
-        finally:
-            bench.close()
     return {
         "benchmark": "limits",
         "unit": "ms",
-        "facts": common.facts(sbx),
+        "facts": records.facts(sbx),
         "cgroup": version(),
         "rounds": rounds,
         "commands": {subject.name: list(subject.argv) for subject in subjects},
@@ -146,31 +142,11 @@ def figures(results: dict[str, common.Times], where: int) -> list[Figure]:
 
 def report(content: dict[str, Any]) -> str:
     results: dict[str, common.Times] = content["results"]
-    base = results["crun with limits"].median
-    rows = [(f"cgroup v{content['cgroup']}", "median ms", "MAD", "least", "to crun", "n")]
-    for name, each in sorted(results.items(), key=lambda item: item[1].median):
-        rows.append(
-            (
-                name,
-                f"{each.median:.3f}",
-                f"{each.mad:.3f}",
-                f"{each.least:.3f}",
-                f"{each.median / base:.2f}",
-                str(each.count),
-            )
-        )
-    lines = [common.table(rows)]
-    lines += [f"{name}: not here: {why}" for name, why in content["absent"].items()]
-    return "\n".join(lines)
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    common.add_options(parser)
-    parser.add_argument("--rounds", type=int, default=200)
-    options = parser.parse_args()
-    return common.finish("limits", options, lambda sbx: measure(sbx, options.rounds), report)
+    table = records.times_table(
+        results, title=f"cgroup v{content['cgroup']}", against={"to crun": "crun with limits"}
+    )
+    return "\n".join([table, *records.not_here(content)])
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(records.main("limits", __doc__, measure, report, rounds=200))

@@ -1,6 +1,5 @@
 """Peak memory of what waits outside the sandbox while its payload runs, and of all that isn't payload."""
 
-import argparse
 import os
 import statistics
 import subprocess
@@ -8,7 +7,7 @@ import sys
 import time
 from typing import Any, Final, NamedTuple
 
-from benchmarks import common
+from benchmarks import places, records
 from benchmarks.common import BenchmarkError, Figure
 from benchmarks.peers import Peer, peers
 
@@ -29,12 +28,12 @@ def weigh(peer: Peer, scratch: str) -> Weight:
     command = peer.command([SLEEP, "30"])
     if peer.place.setup:
         script = f'{peer.place.setup}\nexec "$@"'
-        command = [*common.OWN_MOUNTS, "sh", "-c", script, "sh", *command]
+        command = [*places.OWN_MOUNTS, "sh", "-c", script, "sh", *command]
     process = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
-        env=common.environment(scratch),
+        env=places.environment(scratch),
         cwd="/",
     )
     try:
@@ -101,7 +100,7 @@ def peak(pid: int) -> int:
 def measure(sbx: str | None, rounds: int) -> dict[str, Any]:
     results: dict[str, dict[str, float]] = {}
     absent: dict[str, str] = {}
-    with common.scratch_directory() as scratch:
+    with places.scratch_directory() as scratch:
         found = [peer for peer in peers(sbx, scratch) if peer.name in NAMES]
         for peer in found:
             command = peer.command([SLEEP, "30"])
@@ -118,7 +117,7 @@ def measure(sbx: str | None, rounds: int) -> dict[str, Any]:
     return {
         "benchmark": "memory",
         "unit": "KiB",
-        "facts": common.facts(sbx),
+        "facts": records.facts(sbx),
         "rounds": rounds,
         "commands": commands,
         "absent": absent,
@@ -144,16 +143,8 @@ def report(content: dict[str, Any]) -> str:
     rows = [("", "supervisor KiB", "others KiB")]
     for name, each in content["results"].items():
         rows.append((name, f"{each['supervisor']:.0f}", f"{each['others']:.0f}"))
-    return common.table(rows)
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    common.add_options(parser)
-    parser.add_argument("--rounds", type=int, default=5)
-    options = parser.parse_args()
-    return common.finish("memory", options, lambda sbx: measure(sbx, options.rounds), report)
+    return records.table(rows)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(records.main("memory", __doc__, measure, report, rounds=5))

@@ -1,12 +1,12 @@
 """What each part of sbx adds to a launch: the benchmark's profile with one part left out at a time."""
 
-import argparse
 import os
 import sys
 from typing import Any, Final
 
-from benchmarks import common
-from benchmarks.common import BenchmarkError, Subject
+from benchmarks import building, common, places, records
+from benchmarks.common import BenchmarkError
+from benchmarks.turns import Bench, Subject
 
 TRUE: Final = ("/bin/true",)
 # Left out: what the profile says then, by table.
@@ -22,10 +22,12 @@ PARTS: Final = {
 }
 
 
-def measure(sbx: str, rounds: int) -> dict[str, Any]:
-    with common.scratch_directory() as scratch:
+def measure(sbx: str | None, rounds: int) -> dict[str, Any]:
+    if sbx is None:
+        raise BenchmarkError("there is nothing to measure without sbx")
+    with places.scratch_directory() as scratch:
         subjects = [
-            Subject(name="floor", argv=[common.build("floor"), *TRUE]),
+            Subject(name="floor", argv=[building.build("floor"), *TRUE]),
             Subject(name="sbx", argv=[sbx, "run", "--profile", common.PROFILE, "--", *TRUE]),
         ]
         for number, (name, text) in enumerate(PARTS.items()):
@@ -34,17 +36,13 @@ def measure(sbx: str, rounds: int) -> dict[str, Any]:
                 file.write(_with(text))
             argv = [sbx, "run", "--profile", path, "--", *TRUE]
             subjects.append(Subject(name=f"without {name}", argv=argv))
-        bench = common.Bench(subjects, scratch)
-        try:
-            if bench.absent:
-                raise BenchmarkError(next(f"{name}: {why}" for name, why in bench.absent.items()))
+        with Bench(subjects, scratch) as bench:
+            bench.need()
             results = bench.interleave(rounds)
-        finally:
-            bench.close()
     return {
         "benchmark": "parts",
         "unit": "ms",
-        "facts": common.facts(sbx),
+        "facts": records.facts(sbx),
         "rounds": rounds,
         "parts": PARTS,
         "results": results,
@@ -69,20 +67,8 @@ def report(content: dict[str, Any]) -> str:
     for name, each in results.items():
         adds = f"{(whole.median - each.median) * 1000:.0f}" if name != "sbx" else ""
         rows.append((name, f"{each.median:.3f}", f"{each.mad:.3f}", adds))
-    return common.table(rows)
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sbx", help="the launcher (default: the installed one)")
-    parser.add_argument("--results", default=common.RESULTS, help="where the JSON goes")
-    parser.add_argument("--rounds", type=int, default=200)
-    options = parser.parse_args()
-    options.without_sbx = False
-    return common.finish(
-        "parts", options, lambda sbx: measure(common.find_sbx(sbx), options.rounds), report
-    )
+    return records.table(rows)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(records.main("parts", __doc__, measure, report, rounds=200))

@@ -11,7 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from benchmarks.common import PLAIN, PROFILE, Place, build
+from benchmarks.building import build
+from benchmarks.common import PROFILE
+from benchmarks.places import PLAIN, Place
 from sandbox.plan import seccomp
 from sandbox.profile.load import load
 

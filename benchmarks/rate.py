@@ -5,9 +5,10 @@ import random
 import sys
 from typing import Any, Final
 
-from benchmarks import common
-from benchmarks.common import BenchmarkError, Figure, Subject
+from benchmarks import common, places, records
+from benchmarks.common import Figure
 from benchmarks.peers import peers
+from benchmarks.turns import Bench, Subject
 
 WORKERS: Final = 2
 NAMES: Final = (
@@ -17,31 +18,26 @@ NAMES: Final = (
 
 
 def measure(sbx: str | None, rounds: int, milliseconds: int) -> dict[str, Any]:
-    with common.scratch_directory() as scratch:
+    with places.scratch_directory() as scratch:
         found = [peer for peer in peers(sbx, scratch) if peer.name in NAMES]
         subjects = [
             Subject(name=peer.name, argv=peer.command(["/bin/true"]), place=peer.place)
             for peer in found
         ]
-        bench = common.Bench(subjects, scratch)
-        try:
-            for needed in ("bubblewrap", *(["sbx"] if sbx else [])):
-                if needed in bench.absent:
-                    raise BenchmarkError(f"{needed}: {bench.absent[needed]}")
+        with Bench(subjects, scratch) as bench:
+            bench.need("bubblewrap", *(["sbx"] if sbx else []))
             samples: dict[str, list[float]] = {name: [] for name in bench.subjects}
             order = list(samples)
             for _ in range(rounds):
                 random.shuffle(order)
                 for name in order:
                     samples[name].append(bench.rate(name, WORKERS, milliseconds))
-        finally:
-            bench.close()
     results = {name: common.times(values) for name, values in samples.items()}
     return {
         "benchmark": "rate",
         "unit": "launches per second",
         "workers": WORKERS,
-        "facts": common.facts(sbx),
+        "facts": records.facts(sbx),
         "rounds": rounds,
         "milliseconds": milliseconds,
         "commands": {subject.name: list(subject.argv) for subject in subjects},
@@ -70,16 +66,16 @@ def report(content: dict[str, Any]) -> str:
     rows = [("", "launches/s", "MAD", "to bwrap")]
     for name, each in sorted(results.items(), key=lambda item: -item[1].median):
         rows.append((name, f"{each.median:.0f}", f"{each.mad:.0f}", f"{each.median / base:.2f}"))
-    return common.table(rows)
+    return records.table(rows)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    common.add_options(parser)
+    records.add_options(parser)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--milliseconds", type=int, default=500)
     options = parser.parse_args()
-    return common.finish(
+    return records.finish(
         "rate",
         options,
         lambda sbx: measure(sbx, options.rounds, options.milliseconds),

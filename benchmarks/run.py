@@ -11,7 +11,7 @@ import sys
 import tempfile
 from typing import Final
 
-from benchmarks import common
+from benchmarks import common, records
 from benchmarks.common import Figure
 
 # Each with the rounds of a quick run.
@@ -71,7 +71,7 @@ def main() -> int:
         results = options.results or (scratch if options.quick else common.RESULTS)
         done = [name for name in options.names if run(name, options, results)]
         found = [figure for name in done for figure in figures(name, results)]
-    print(common.figure_table(found))
+    print(records.figure_table(found))
     failed = [name for name in options.names if name not in done]
     if failed:
         print(f"could not run: {', '.join(failed)}", file=sys.stderr)

@@ -15,7 +15,7 @@ import sys
 import time
 from typing import Any, Final
 
-from benchmarks import common
+from benchmarks import common, places, records
 from benchmarks.common import BenchmarkError, Figure
 from benchmarks.crowds import PIDS, Crowd, OfSbx, crowds, family, python_of
 from benchmarks.library import available_kib
@@ -162,7 +162,7 @@ def measure(sbx: str | None, count: int, rounds: int, seconds: float) -> dict[st
     results: dict[str, Any] = {}
     commands: dict[str, list[str]] = {}
     absent: dict[str, str] = {}
-    with common.scratch_directory() as scratch:
+    with places.scratch_directory() as scratch:
         for name, crowd in crowds(sbx, scratch):
             if isinstance(crowd, str):
                 absent[name] = crowd
@@ -178,7 +178,7 @@ def measure(sbx: str | None, count: int, rounds: int, seconds: float) -> dict[st
                 crowd.close()
     return {
         "benchmark": "scale",
-        "facts": common.facts(sbx),
+        "facts": records.facts(sbx),
         "sandboxes": count,
         "rounds": rounds,
         "idle_seconds": seconds,
@@ -250,25 +250,25 @@ def report(content: dict[str, Any]) -> str:
                 f"{each['end_s']:.2f}",
             )
         )
-    lines = [common.table(rows)]
+    lines = [records.table(rows)]
     for name, each in content["results"].items():
         left = ", ".join(f"{kind} {count}" for kind, count in each["left"].items())
         bombs = f"{each['bombs']} fork bombs of {each['bomb_processes']} processes"
         lines.append(f"{name}: {bombs}; left behind: {left}")
         for command, taken in each.get("ps", {}).items():
             lines.append(f"{command}: {taken.median:.1f} ± {taken.mad:.1f} ms")
-    lines += [f"{name}: not here: {why}" for name, why in content["absent"].items()]
+    lines += records.not_here(content)
     return "\n".join(lines)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    common.add_options(parser)
+    records.add_options(parser)
     parser.add_argument("--count", type=int, default=COUNT, help="sandboxes at once")
     parser.add_argument("--rounds", type=int, default=20, help="of sbx ps")
     parser.add_argument("--seconds", type=float, default=IDLE_S, help="of idleness")
     options = parser.parse_args()
-    return common.finish(
+    return records.finish(
         "scale",
         options,
         lambda sbx: measure(sbx, options.count, options.rounds, options.seconds),

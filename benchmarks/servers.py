@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
-from benchmarks import common
+from benchmarks import places
 from benchmarks.common import BenchmarkError
 from sandbox.profile.load import load
 from sandbox.profile.resolved import Overrides
@@ -67,7 +67,7 @@ def nginx(
     else:
         config = _configuration(directory, values)
         command = wrap(["/usr/sbin/nginx", "-e", "stderr", "-c", config, "-g", "daemon off;"])
-    with subprocess.Popen(command, env=common.environment(directory), cwd="/") as process:
+    with subprocess.Popen(command, env=places.environment(directory), cwd="/") as process:
         try:
             _await(port, process)
             yield Server(port)

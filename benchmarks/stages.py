@@ -1,12 +1,11 @@
 """Where a launch spends its time: the medians of many `sbx run --timing`, steps taken together."""
 
-import argparse
 import json
 import subprocess
 import sys
 from typing import Any, Final
 
-from benchmarks import common
+from benchmarks import common, places, records
 from benchmarks.common import BenchmarkError, Figure
 
 TRUE: Final = ("/bin/true",)
@@ -78,7 +77,7 @@ def _run(command: list[str], scratch: str) -> "subprocess.CompletedProcess[str]"
         capture_output=True,
         text=True,
         stdin=subprocess.DEVNULL,
-        env=common.environment(scratch),
+        env=places.environment(scratch),
         cwd="/",
         check=False,
     )
@@ -87,8 +86,10 @@ def _run(command: list[str], scratch: str) -> "subprocess.CompletedProcess[str]"
     return done
 
 
-def measure(sbx: str, rounds: int) -> dict[str, Any]:
-    with common.scratch_directory() as scratch:
+def measure(sbx: str | None, rounds: int) -> dict[str, Any]:
+    if sbx is None:
+        raise BenchmarkError("there is nothing to measure without sbx")
+    with places.scratch_directory() as scratch:
         names = ops_by_text(sbx, scratch)
         one_launch(sbx, names, scratch)  # leaves the plan in the cache
         launches = [one_launch(sbx, names, scratch) for _ in range(rounds)]
@@ -97,7 +98,7 @@ def measure(sbx: str, rounds: int) -> dict[str, Any]:
     return {
         "benchmark": "stages",
         "unit": "us",
-        "facts": common.facts(sbx),
+        "facts": records.facts(sbx),
         "rounds": rounds,
         "results": results,
         "figures": no_figures,
@@ -108,20 +109,8 @@ def report(content: dict[str, Any]) -> str:
     results: dict[str, common.Times] = content["results"]
     rows = [("", "median us", "MAD")]
     rows += [(name, f"{each.median:.0f}", f"{each.mad:.0f}") for name, each in results.items()]
-    return common.table(rows)
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sbx", help="the launcher (default: the installed one)")
-    parser.add_argument("--results", default=common.RESULTS, help="where the JSON goes")
-    parser.add_argument("--rounds", type=int, default=200)
-    options = parser.parse_args()
-    options.without_sbx = False
-    return common.finish(
-        "stages", options, lambda sbx: measure(common.find_sbx(sbx), options.rounds), report
-    )
+    return records.table(rows)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(records.main("stages", __doc__, measure, report, rounds=200))

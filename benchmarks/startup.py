@@ -1,16 +1,18 @@
 """What a launch of /bin/true costs: sbx warm and cold, the floor and the peers, interleaved in one run."""
 
-import argparse
 import os
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any, Final
 
-from benchmarks import common
-from benchmarks.common import BenchmarkError, Figure, Place, Spawner, Subject
+from benchmarks import common, places, records
+from benchmarks.common import Figure
 from benchmarks.peers import EQUAL_FLOOR, Peer, peers
+from benchmarks.places import Place, Spawner
+from benchmarks.turns import Bench, Subject
 
 TRUE: Final = ("/bin/true",)
 # Two roots' caches are one directory: the cold launches get one of their own where that can be had.
@@ -24,7 +26,7 @@ BUSY: Final = 1.2
 
 
 def measure(sbx: str | None, rounds: int) -> dict[str, Any]:
-    with common.scratch_directory() as scratch:
+    with places.scratch_directory() as scratch:
         found = peers(sbx, scratch)
         subjects = [
             Subject(name=peer.name, argv=peer.command(TRUE), place=peer.place) for peer in found
@@ -32,30 +34,25 @@ def measure(sbx: str | None, rounds: int) -> dict[str, Any]:
         if sbx:
             subjects.append(_cold(sbx, scratch))
         subjects.append(Subject(name="python", argv=[_python(), "-I", "-S", "-c", "pass"]))
-        bench = common.Bench(subjects, scratch)
-        try:
-            for needed in (
+        with Bench(subjects, scratch) as bench:
+            bench.need(
                 "nothing",
                 "floor",
                 EQUAL_FLOOR,
                 "bubblewrap",
                 *(["sbx", "sbx cold"] if sbx else []),
-            ):
-                if needed in bench.absent:
-                    raise BenchmarkError(f"{needed}: {bench.absent[needed]}")
+            )
             results = bench.interleave(rounds)
             given = {
                 peer.name: observe(peer, bench, scratch)
                 for peer in found
                 if peer.name in bench.subjects
             }
-        finally:
-            bench.close()
     return {
         "benchmark": "startup",
         "busy": results["nothing"].median / results["nothing"].least > BUSY,
         "unit": "ms",
-        "facts": common.facts(sbx),
+        "facts": records.facts(sbx),
         "rounds": rounds,
         "commands": {subject.name: list(subject.argv) for subject in subjects},
         "notes": {peer.name: peer.note for peer in found},
@@ -82,7 +79,7 @@ def _python() -> str:
     return os.path.realpath(sys.executable)
 
 
-def observe(peer: Peer, bench: common.Bench, scratch: str) -> dict[str, Any]:
+def observe(peer: Peer, bench: Bench, scratch: str) -> dict[str, Any]:
     """What the payload gets, seen from inside: new namespaces, filter, capabilities, no_new_privs."""
     script = (
         "for n in user mnt pid net ipc uts cgroup time; do readlink /proc/self/ns/$n; done; "
@@ -96,7 +93,7 @@ def observe(peer: Peer, bench: common.Bench, scratch: str) -> dict[str, Any]:
         capture_output=True,
         text=True,
         stdin=subprocess.DEVNULL,
-        env=common.environment(scratch),
+        env=places.environment(scratch),
         cwd="/",
         check=False,
     )
@@ -143,53 +140,26 @@ def figures(results: dict[str, common.Times]) -> list[Figure]:
 
 def report(content: dict[str, Any]) -> str:
     results: dict[str, common.Times] = content["results"]
-    base = results["bubblewrap"].median
-    floor = results["floor"].median
-    rows = [
-        (
-            "",
-            "median ms",
-            "MAD",
-            "least",
-            "to bwrap",
-            "to floor",
-            "n",
-            "namespaces",
-            "filter",
-            "caps",
-        )
-    ]
-    for name, each in sorted(results.items(), key=lambda item: item[1].median):
-        given = content["given"].get(name, {})
-        seen = "new namespaces" in given
-        rows.append(
-            (
-                name,
-                f"{each.median:.3f}",
-                f"{each.mad:.3f}",
-                f"{each.least:.3f}",
-                f"{each.median / base:.2f}",
-                f"{each.median / floor:.2f}",
-                str(each.count),
-                str(len(given["new namespaces"])) if seen else "",
-                ("yes" if given["filter"] else "no") if seen else "",
-                str(given["capabilities"]) if seen else "",
-            )
-        )
-    lines = [common.table(rows)]
+    given = {name: seen for name, seen in content["given"].items() if "new namespaces" in seen}
+
+    def shown(tell: Callable[[dict[str, Any]], str]) -> Callable[[str], str]:
+        return lambda name: tell(given[name]) if name in given else ""
+
+    table = records.times_table(
+        results,
+        against={"to bwrap": "bubblewrap", "to floor": "floor"},
+        more={
+            "namespaces": shown(lambda seen: str(len(seen["new namespaces"]))),
+            "filter": shown(lambda seen: "yes" if seen["filter"] else "no"),
+            "caps": shown(lambda seen: str(seen["capabilities"])),
+        },
+    )
+    lines = [table]
     if content["busy"]:
         lines.append("The machine was busy with something else: these times say little.")
-    lines += [f"{name}: not here: {why}" for name, why in content["absent"].items()]
+    lines += records.not_here(content)
     return "\n".join(lines)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    common.add_options(parser)
-    parser.add_argument("--rounds", type=int, default=200)
-    options = parser.parse_args()
-    return common.finish("startup", options, lambda sbx: measure(sbx, options.rounds), report)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(records.main("startup", __doc__, measure, report, rounds=200))

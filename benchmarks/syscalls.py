@@ -4,7 +4,7 @@ import argparse
 import sys
 from typing import Any, Final
 
-from benchmarks import common, filters
+from benchmarks import filters, places, records
 from benchmarks.common import Figure
 
 CALLS: Final = ("getppid", "read", "fstat", "openat")
@@ -13,7 +13,7 @@ NOISE_NS: Final = 3.0
 
 
 def measure(rounds: int) -> dict[str, Any]:
-    with common.scratch_directory() as scratch:
+    with places.scratch_directory() as scratch:
         theirs, absent = filters.of_peers(scratch)
         subjects = filters.own() + theirs
         samples = filters.run("calls", rounds, subjects, scratch)
@@ -55,18 +55,18 @@ def report(content: dict[str, Any]) -> str:
     for name, each in content["results"].items():
         cells = [f"{each[call].median:.0f} ± {each[call].mad:.1f}" for call in CALLS]
         rows.append((name, *cells, str(content["instructions"][name])))
-    lines = [common.table(rows)]
-    lines += [f"not here: {name}: {why}" for name, why in content["absent"].items()]
+    lines = [records.table(rows)]
+    lines += records.not_here(content)
     return "\n".join(lines)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    common.add_options(parser)
+    records.add_options(parser)
     parser.add_argument("--rounds", type=int, default=60)
     options = parser.parse_args()
     options.without_sbx = True  # the filter is compiled here; nothing is launched
-    return common.finish("syscalls", options, lambda _: measure(options.rounds), report)
+    return records.finish("syscalls", options, lambda _: measure(options.rounds), report)
 
 
 if __name__ == "__main__":

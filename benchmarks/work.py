@@ -4,7 +4,6 @@ Every task runs unsandboxed, in sbx and in bubblewrap in turn, and so does a com
 nothing: the difference of the two is the work itself.
 """
 
-import argparse
 import contextlib
 import os
 import random
@@ -18,9 +17,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from benchmarks import common
-from benchmarks.common import BenchmarkError, Figure, Subject, Times
+from benchmarks import common, places, records
+from benchmarks.common import BenchmarkError, Figure, Times
 from benchmarks.servers import CLIENTS, Server, nginx
+from benchmarks.turns import Bench, Subject
 
 TOOLS: Final = ("nothing", "sbx", "bubblewrap")
 REACH: Final = 1.03
@@ -101,7 +101,7 @@ def _repository(path: str) -> str:
         os.utime(name, (AN_HOUR_AGO, AN_HOUR_AGO))
     git = [_program("git"), "-C", path, "-c", "user.name=sbx", "-c", "user.email=sbx@localhost"]
     for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "all"]):
-        subprocess.run([*git, *words], check=True, env=common.environment(path))
+        subprocess.run([*git, *words], check=True, env=places.environment(path))
     with open(os.path.join(path, "000", "00000.txt"), "a", encoding="utf-8") as file:
         file.write("changed\n")
     return path
@@ -172,7 +172,7 @@ def _install(path: str) -> Task:
 
 
 def measure(sbx: str | None, rounds: int) -> dict[str, Any]:
-    with common.scratch_directory() as scratch:
+    with places.scratch_directory() as scratch:
         found = tasks(scratch)
         true = [_program("true")]
         subjects = []
@@ -180,20 +180,16 @@ def measure(sbx: str | None, rounds: int) -> dict[str, Any]:
             for tool, wrap in task.wraps(sbx).items():
                 subjects.append(Subject(name=f"{task.name}, {tool}", argv=wrap(task.argv)))
                 subjects.append(Subject(name=f"{task.name}, {tool}, launch", argv=wrap(true)))
-        bench = common.Bench(subjects, scratch)
-        try:
-            for name, words in bench.absent.items():
-                raise BenchmarkError(f"{name}: {words}")
+        with Bench(subjects, scratch) as bench:
+            bench.need()
             results = bench.interleave(rounds, slow_ms=float("inf"))
-        finally:
-            bench.close()
         with _servers(sbx, scratch) as servers:
             results |= _requests(servers, max(3, rounds // 2))
     work = _work([task.name for task in found], results)
     return {
         "benchmark": "work",
         "unit": "ms",
-        "facts": common.facts(sbx),
+        "facts": records.facts(sbx),
         "rounds": rounds,
         "results": results,
         "work": work,
@@ -277,16 +273,8 @@ def report(content: dict[str, Any]) -> str:
                     f"{ratio:.3f}",
                 )
             )
-    return common.table(rows)
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    common.add_options(parser)
-    parser.add_argument("--rounds", type=int, default=30)
-    options = parser.parse_args()
-    return common.finish("work", options, lambda sbx: measure(sbx, options.rounds), report)
+    return records.table(rows)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(records.main("work", __doc__, measure, report, rounds=30))
