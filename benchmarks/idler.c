@@ -1,5 +1,6 @@
-/* What the benchmark of scale runs in each sandbox: says that it is there with a byte on standard output, and waits.
- * At SIGUSR1 it forks without end, and nothing but SIGKILL stops it. */
+/* What the benchmark of scale runs in each sandbox: says that it is there with a byte on standard output, or in
+ * the file that is named to it, and waits.  At SIGUSR1 it forks without end, and nothing but SIGKILL stops it. */
+#include <fcntl.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -10,9 +11,10 @@ static void bomb(int sig) {
                 fork();
 }
 
-int main(void) {
+int main(int argc, char **argv) {
+        int fd = argc > 1 ? open(argv[1], O_WRONLY | O_CLOEXEC) : 1;
         signal(SIGUSR1, bomb);
-        if (write(1, ".", 1) != 1)
+        if (fd < 0 || write(fd, ".", 1) != 1)
                 return 1;
         for (;;)
                 pause();

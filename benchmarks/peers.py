@@ -152,6 +152,7 @@ def engine_place(scratch: str) -> Place:
         setup=f"mount --bind /usr {root}/usr\n"
         "umount -l /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup\n"
         "mount -t tmpfs tmpfs /run\n"
+        "mount -t tmpfs tmpfs /dev/shm\n"  # podman keeps its locks there
         "[ ! -d /var/lib/containers ] || mount -t tmpfs tmpfs /var/lib/containers",
     )
 
@@ -194,20 +195,23 @@ def _engines(scratch: str) -> list[Peer]:
         ),
         Peer(
             name="podman",
-            command=lambda payload: [
-                _which("podman"),
-                *_words("--runtime crun --cgroup-manager=cgroupfs run --rm --network=none"),
-                *_words("--read-only --cgroups=disabled --cap-drop=all"),
-                *_words("--security-opt seccomp=unconfined --security-opt no-new-privileges"),
-                *_words(
-                    f"--ulimit nofile=1024:1024 --ulimit nproc=1000:1000 --uidmap 0:{FIRST_ID}:{RANGE}"
-                ),
-                *_words(f"--rootfs {root}"),
-                *payload,
-            ],
+            command=lambda payload: [_which("podman"), *podman_words(root, "--rm"), *payload],
             place=place,
             note=note,
         ),
+    ]
+
+
+def podman_words(root: str, *more: str) -> list[str]:
+    """What podman is told before a payload, to run it in a directory as its root."""
+    return [
+        *_words("--runtime crun --cgroup-manager=cgroupfs run --network=none"),
+        *_words("--read-only --cgroups=disabled --cap-drop=all"),
+        *_words("--security-opt seccomp=unconfined --security-opt no-new-privileges"),
+        *_words("--ulimit nofile=1024:1024 --ulimit nproc=1000:1000"),
+        f"--uidmap=0:{FIRST_ID}:{RANGE}",
+        *more,
+        *("--rootfs", root),
     ]
 
 

@@ -23,8 +23,6 @@ from benchmarks.library import available_kib
 COUNT: Final = 500
 IDLE_S: Final = 10.0
 BOMBS: Final = 10
-LOGS: Final = (".events", ".events.1")
-"""The log of events, which is kept and is no sandbox's."""
 MEMINFO: Final = ("Slab", "KernelStack", "PageTables", "SecPageTables", "Percpu")
 
 
@@ -82,7 +80,7 @@ def ps_ms(crowd: OfSbx, rounds: int) -> dict[str, common.Times]:
             samples[name].append((time.perf_counter() - begun) * 1e3)
             if done.returncode != 0:
                 raise BenchmarkError(f"{name}: status {done.returncode}")
-            if name == "sbx ps" and len(done.stdout.splitlines()) != len(crowd.waiting) + 1:
+            if name == "sbx ps" and len(done.stdout.splitlines()) != len(crowd.clients) + 1:
                 raise BenchmarkError("sbx ps doesn't list all of them")
     return {name: common.times(values) for name, values in samples.items()}
 
@@ -92,7 +90,7 @@ def ps_ms(crowd: OfSbx, rounds: int) -> dict[str, common.Times]:
 
 def light_bombs(crowd: Crowd, count: int) -> int:
     """Turns the programs of the last ones into fork bombs; the processes that they have come to."""
-    tops = [process.pid for process in crowd.waiting[-count:]] if count else []
+    tops = crowd.tops()[-count:] if count else []
     for top in tops:
         os.kill(top, signal.SIGUSR1)
     until = time.monotonic() + 5
@@ -104,20 +102,14 @@ def light_bombs(crowd: Crowd, count: int) -> int:
     return sum(len(family(top)) for top in tops)
 
 
-def left_behind(crowd: Crowd, cgroups: list[str], mounts: int) -> dict[str, int]:
+def left_behind(crowd: Crowd, mounts: int) -> dict[str, int]:
     """What there still is of them, and must not be."""
-    found = {"mounts": max(mount_count() - mounts, 0)}
-    names = [entry for entry in os.listdir("/proc") if entry.isdigit()]
-    count = 0
-    for name in names:
+    processes = 0
+    for name in os.listdir("/proc"):
         with contextlib.suppress(OSError):
-            count += is_payload(int(name))
-    found["processes"] = count
-    if isinstance(crowd, OfSbx):
-        there = os.listdir(crowd.runtime) if os.path.isdir(crowd.runtime) else []
-        found["records"] = len([name for name in there if name not in LOGS])
-        found["cgroups"] = sum(os.path.exists(path) for path in cgroups)
-    return found
+            processes += name.isdigit() and is_payload(int(name))
+    left = {"mounts": max(mount_count() - mounts, 0), "processes": processes}
+    return left | crowd.left()
 
 
 def mount_count() -> int:
@@ -130,11 +122,13 @@ def mount_count() -> int:
 
 def weigh(crowd: Crowd, count: int, rounds: int, seconds: float) -> dict[str, Any]:
     mounts = mount_count()
+    shared = [] if crowd.manager is None else [crowd.manager]
     crowd.start()  # the first one makes caches
-    available, kernel = available_kib(), kernel_kib()
+    available, kernel, before = available_kib(), kernel_kib(), sum(map(pss_kib, shared))
     launches = [crowd.start() for _ in range(count - 1)]
     time.sleep(1)  # the last ones are recorded, and have settled
     found: dict[str, Any] = {
+        "count": count,
         "machine_kib": round((available - available_kib()) / (count - 1), 1),
         "kernel_kib": round((kernel_kib() - kernel) / (count - 1), 1),
     }
@@ -143,19 +137,21 @@ def weigh(crowd: Crowd, count: int, rounds: int, seconds: float) -> dict[str, An
     found |= {"launch": common.times(launches), "first_ms": first, "last_ms": last}
     tools: list[int] = []
     payloads: list[int] = []
-    for process in crowd.waiting:
-        for pid in family(process.pid):
+    for top in crowd.tops():
+        for pid in family(top):
             (payloads if is_payload(pid) else tools).append(pid)
-    found["pss_kib"] = round(sum(map(pss_kib, tools)) / count, 1)
+    if len(payloads) != count:
+        raise BenchmarkError(f"{len(payloads)} programs of {count} are seen")
+    grown = (sum(map(pss_kib, shared)) - before) / (count - 1)
+    found["pss_kib"] = round(sum(map(pss_kib, tools)) / count + grown, 1)
     found["payload_pss_kib"] = round(sum(map(pss_kib, payloads)) / count, 1)
-    found["idle_ms"], found["idle_switches"] = idle(tools, seconds)
+    found["idle_ms"], found["idle_switches"] = idle(tools + shared, seconds)
     if isinstance(crowd, OfSbx):
         found["ps"] = ps_ms(crowd, rounds)
     bombs = min(BOMBS, count) if crowd.holds_bombs else 0
-    cgroups = crowd.cgroups() if isinstance(crowd, OfSbx) else []
     found |= {"bombs": bombs, "bomb_processes": light_bombs(crowd, bombs)}
     found["end_s"] = crowd.end()
-    return found | {"left": left_behind(crowd, cgroups, mounts), "note": crowd.note}
+    return found | {"left": left_behind(crowd, mounts), "note": crowd.note}
 
 
 def measure(sbx: str | None, count: int, rounds: int, seconds: float) -> dict[str, Any]:
@@ -169,7 +165,8 @@ def measure(sbx: str | None, count: int, rounds: int, seconds: float) -> dict[st
                 continue
             commands[name] = crowd.command(0)
             try:
-                results[name] = weigh(crowd, count, rounds, seconds)
+                each = min(count, crowd.at_most or count)
+                results[name] = weigh(crowd, each, rounds, seconds)
             except BenchmarkError as error:
                 if name == "sbx":
                     raise
@@ -233,12 +230,13 @@ def figures(results: dict[str, Any], count: int, seconds: float) -> list[Figure]
 
 
 def report(content: dict[str, Any]) -> str:
-    heads = ("", "first ms", "last ms", "PSS KiB", "payload", "kernel", "machine", "idle ms")
+    heads = ("", "n", "first ms", "last ms", "PSS KiB", "payload", "kernel", "machine", "idle ms")
     rows = [(*heads, "switches", "end s")]
     for name, each in content["results"].items():
         rows.append(
             (
                 name,
+                str(each["count"]),
                 f"{each['first_ms']:.1f}",
                 f"{each['last_ms']:.1f}",
                 f"{each['pss_kib']:.0f}",
