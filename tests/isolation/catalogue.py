@@ -1,0 +1,37 @@
+"""All checks by class: data for the tests, for the comparison with other tools, and for the docs."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from tests.isolation.check import Attempt, Check
+from tests.isolation.checks import descriptors, identity, mounts
+
+COUNT = 60
+
+CLASSES: dict[str, tuple[Check, ...]] = {
+    "File descriptors": descriptors.CHECKS,
+    "Mounts": mounts.CHECKS,
+    "Identity and privilege": identity.CHECKS,
+}
+
+
+class Tried(NamedTuple):
+    """An attempt with the check that it belongs to."""
+
+    check: Check
+    attempt: Attempt
+
+    def __str__(self) -> str:
+        return f"{self.check.number}-{self.attempt.words.replace(' ', '_')}"
+
+
+def checks() -> Iterator[Check]:
+    """All checks in the order of their numbers."""
+    yield from sorted((c for group in CLASSES.values() for c in group), key=lambda c: c.number)
+
+
+def attempts() -> Iterator[Tried]:
+    """All attempts of all checks."""
+    for check in checks():
+        for one in check.attempts:
+            yield Tried(check, one)
