@@ -1,6 +1,7 @@
 /* Messages to the service manager, no more of them than it can bear. */
 #include "manager.h"
 #include "cache.h"
+#include "foreign.h"
 #include "sys.h"
 
 #include <stdio.h>
@@ -68,8 +69,7 @@ int manager_open(char *const *environment, struct manager **ret) {
 void manager_free(struct manager *m) {
         if (m == NULL)
                 return;
-        for (uint32_t i = 0; i < m->barrier_count; i++)
-                close(m->barriers[i]);
+        close_foreign(m->barriers, m->barrier_count);
         close_fd(&m->fd);
         free(m);
 }
@@ -171,7 +171,7 @@ static int send_barriers(struct manager *m) {
                 int r = manager_send(m, "BARRIER=1", m->barriers, 1);
                 if (r == -EAGAIN)
                         return r;
-                close(m->barriers[0]);
+                close_foreign(m->barriers, 1);
                 memmove(m->barriers, m->barriers + 1, --m->barrier_count * sizeof *m->barriers);
         }
         return 0;
@@ -245,7 +245,7 @@ void manager_extend(struct manager *m, uint64_t us) {
 
 void manager_barrier(struct manager *m, int fd) {
         if (m == NULL || m->barrier_count == BARRIERS) {
-                close(fd);
+                close_foreign(&fd, 1);
                 return;
         }
         m->barriers[m->barrier_count++] = fd;

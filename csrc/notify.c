@@ -1,5 +1,6 @@
 /* Takes messages of sd_notify(3) from the payload, and passes on what it may say. */
 #include "notify.h"
+#include "foreign.h"
 #include "manager.h"
 #include "survive.h"
 #include "sys.h"
@@ -12,7 +13,7 @@
 #include <sys/un.h>
 
 #define MESSAGE_MAX 4096 /* systemd's own bound */
-#define MESSAGE_FDS 64
+#define MESSAGE_FDS 253 /* the kernel's bound: what finds no room it closes at once, and in our name */
 #define FDNAME_MAX 200
 #define FDNAME_PREFIX "sbx." /* what the payload stores can't pass for a socket of the unit's */
 #define TURN 64
@@ -110,7 +111,8 @@ const char *notify_path(const struct notify *n) {
 void notify_free(struct notify *n) {
         if (n == NULL)
                 return;
-        close_fd(&n->fd);
+        if (n->fd >= 0)
+                close_foreign(&n->fd, 1); /* with what nobody has read */
         free(n);
 }
 
@@ -333,8 +335,7 @@ void notify_take(struct notify *n) {
                         return;
                 if (r > 0 && may_speak(n, message.from))
                         take_message(n->v, &message);
-                for (uint32_t k = 0; k < message.fd_count; k++)
-                        close(message.fds[k]);
+                close_foreign(message.fds, message.fd_count);
         }
 }
 

@@ -1,6 +1,7 @@
 /* A service for tests: does one thing after another, as its arguments say. */
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -54,6 +55,29 @@ static void store(const char *name) {
         snprintf(text, sizeof text, "FDSTORE=1\nFDNAME=%s", name);
         say(text, fd);
         close(fd);
+}
+
+/* A connection whose last close waits, as nobody reads what it has still to send; in a message. */
+static void linger(const char *text) {
+        struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr = { htonl(INADDR_LOOPBACK) } };
+        struct linger wait = { .l_onoff = 1, .l_linger = 300 };
+        socklen_t size = sizeof address;
+        char block[65536] = { 0 };
+        int listener = socket(AF_INET, SOCK_STREAM, 0), fd = socket(AF_INET, SOCK_STREAM, 0);
+        if (bind(listener, (struct sockaddr *) &address, sizeof address) < 0 || listen(listener, 1) < 0 ||
+            getsockname(listener, (struct sockaddr *) &address, &size) < 0 || connect(fd, (struct sockaddr *) &address, sizeof address) < 0 ||
+            setsockopt(fd, SOL_SOCKET, SO_LINGER, &wait, sizeof wait) < 0)
+                fail("a lingering connection");
+        while (send(fd, block, sizeof block, MSG_DONTWAIT) > 0)
+                ;
+        say(text, fd);
+        pid_t holder = fork(); /* what is closed by a process's end waits for nothing */
+        if (holder == 0)
+                for (;;)
+                        pause();
+        close(fd); /* the listener stays, with the other end in its queue */
+        kill(holder, SIGKILL);
+        waitpid(holder, NULL, 0);
 }
 
 static void barrier(void) {
@@ -151,6 +175,8 @@ int main(int argc, char **argv) {
                         in_child(next);
                 else if (strcmp(verb, "store") == 0)
                         store(next);
+                else if (strcmp(verb, "linger") == 0)
+                        linger(next);
                 else if (strcmp(verb, "flood") == 0)
                         flood(atol(next), argv[++i]);
                 else if (strcmp(verb, "sleep") == 0)

@@ -229,3 +229,17 @@ def test_a_profile_can_neither_set_nor_pass_another_socket(services: Services) -
     words = ("variable", "NOTIFY_SOCKET", "variable", "WATCHDOG_USEC")
     done = services.run(f'{text}{NOTIFIES}watchdog = "9s"\n', *words, env=env)
     assert done.stdout == "NOTIFY_SOCKET=/dev/sbx-notify\nWATCHDOG_USEC=9000000\n"
+
+
+def test_a_connection_that_lingers_holds_no_supervisor_up(
+    services: Services, manager: Manager, managed: dict[str, str]
+) -> None:
+    """The last close of one waits for all that was to be sent, which the payload can put off."""
+    # What comes after so many waits, so that the payload has closed its own before it is read.
+    words = ["flood", "1001", "ERRNO=%ld"]
+    words += [word for said in ("STATUS=x", "BARRIER=1", "FDSTORE=1") for word in ("linger", said)]
+    with services.start(NOTIFIES, *words, "say", "READY=1", "await", env=managed) as process:
+        services.await_state("ready")
+        assert manager.hear_until("READY=1")
+        process.terminate()
+        assert process.wait(SECONDS) == 0
