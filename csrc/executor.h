@@ -95,7 +95,7 @@ struct sbx_cpus {
         int size;
 };
 
-#define SBX_CGROUP_NAME (SBX_NAME_MAX + 1)
+#define SBX_CGROUP_NAME (SBX_NAME_MAX + 12) /* with a number behind it, as one that is taken over has */
 #define SBX_MAX_CGROUPS 8
 struct sbx_cgroup {
         int directory;        /* of its own: .../sbx/NAME */

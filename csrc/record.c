@@ -127,14 +127,21 @@ static int is_alive(int directory) {
         return fcntl(directory, F_OFD_GETLK, &l) < 0 || l.l_type != F_UNLCK;
 }
 
-/* What a dead supervisor has left.  -EEXIST: it lives; -EAGAIN: somebody else is removing it. */
+static int is_named(int runtime, const char *name, int directory) {
+        struct stat ours, there;
+        return fstat(directory, &ours) >= 0 && fstatat(runtime, name, &there, AT_SYMLINK_NOFOLLOW) >= 0 && ours.st_dev == there.st_dev &&
+               ours.st_ino == there.st_ino;
+}
+
+/* What a dead supervisor has left.  -EEXIST: it lives; -EAGAIN: somebody else is removing it, or has, and the name is
+ * another's by now. */
 static int remove_stale(int runtime, const char *name) {
         cleanup_fd int old = openat(runtime, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         if (old < 0)
                 return errno == ENOENT ? 0 : -errno;
         if (is_alive(old))
                 return -EEXIST;
-        if (lock(old) < 0)
+        if (lock(old) < 0 || !is_named(runtime, name, old))
                 return -EAGAIN;
         empty(old);
         return unlinkat(runtime, name, AT_REMOVEDIR) < 0 && errno != ENOENT ? -errno : 0;
@@ -289,7 +296,8 @@ void record_remove(struct sbx_record *r) {
         close_fd(&r->control_fd);
         if (r->directory_fd >= 0) {
                 empty(r->directory_fd);
-                unlinkat(r->runtime_fd, r->name, AT_REMOVEDIR);
+                if (is_named(r->runtime_fd, r->name, r->directory_fd)) /* somebody may have removed it, and the next have taken it */
+                        unlinkat(r->runtime_fd, r->name, AT_REMOVEDIR);
         }
         close_fd(&r->directory_fd);
         close_fd(&r->runtime_fd);

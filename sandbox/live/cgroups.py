@@ -8,6 +8,10 @@ from sandbox.live.records import Live
 
 _UNLIMITED: Final = 1 << 62
 """Version 1 writes the largest multiple of a page where there is no limit."""
+_DIGITS: Final = 20
+_PART: Final = 1 << 16
+_PARTS_MAX: Final = 256
+"""The kernel's files are smaller; another's record may name one without an end."""
 
 
 class Membership(NamedTuple):
@@ -105,15 +109,15 @@ def hierarchies() -> dict[str, str]:
 
 
 def read(path: str) -> str | None:
-    """A small file's text; None where it isn't there or can't be read."""
+    """A small file's text, or its first 16 MiB; None where it isn't there or can't be read."""
     try:
         # Who wrote the record that names it may have put a pipe there.
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return None
     try:
-        parts = []
-        while part := os.read(fd, 1 << 16):
+        parts: list[bytes] = []
+        while len(parts) < _PARTS_MAX and (part := os.read(fd, _PART)):
             parts.append(part)
         return b"".join(parts).decode(errors="replace").strip()
     except OSError:
@@ -124,7 +128,9 @@ def read(path: str) -> str | None:
 
 def number(text: str | None) -> int | None:
     """A number of the kernel's; None for "max" and for none."""
-    if text is None or not text.isdigit() or int(text) >= _UNLIMITED:
+    if text is None or len(text) > _DIGITS or not (text.isascii() and text.isdigit()):
+        return None
+    if int(text) >= _UNLIMITED:
         return None
     return int(text)
 
@@ -174,7 +180,8 @@ _FILES: Final = (
 
 def _table(text: str | None) -> dict[str, int]:
     pairs = (line.split() for line in (text or "").splitlines())
-    return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].isdigit()}
+    found = ((pair[0], number(pair[1])) for pair in pairs if len(pair) == 2)
+    return {key: value for key, value in found if value is not None}
 
 
 def _io(directory: str) -> Iterator[tuple[str, int | None]]:
