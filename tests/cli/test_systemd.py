@@ -9,6 +9,11 @@ from sandbox.systemd.manager import Control
 from tests.conftest import Sbx
 
 
+def quoted(path: str) -> str:
+    """As systemd wants a word with spaces; the tree that is tested may lie anywhere."""
+    return f'"{path}"' if " " in path else path
+
+
 def test_a_unit_names_the_launcher_and_the_profile_by_their_paths(sbx: Sbx) -> None:
     path = os.path.join(sbx.home, "my app.toml")
     with open(path, "w", encoding="utf-8") as file:
@@ -19,7 +24,8 @@ def test_a_unit_names_the_launcher_and_the_profile_by_their_paths(sbx: Sbx) -> N
     assert "the profile has no variable 'a'" in done.stderr
     done = sbx("systemd", "unit", "./my app.toml", cwd=sbx.home)
     assert (done.returncode, done.stderr) == (0, "")
-    assert f'\nExecStart={sbx.path} run --name app --profile "{path}"\n' in done.stdout
+    launcher = quoted(sbx.path)
+    assert f'\nExecStart={launcher} run --name app --profile "{path}"\n' in done.stdout
     assert "\nDescription=Runs 100%% well.\n" in done.stdout
     assert "WantedBy=multi-user.target" in done.stdout
 
@@ -80,4 +86,5 @@ def test_a_host_without_systemctl_is_told_so(monkeypatch: pytest.MonkeyPatch) ->
 def test_the_template_runs_profiles_of_sbx_directory(sbx: Sbx) -> None:
     done = sbx("systemd", "template")
     assert (done.returncode, done.stderr) == (0, "")
-    assert f"\nExecStart={sbx.path} run --name %i --profile %E/sbx/%i.toml\n" in done.stdout
+    launcher = quoted(sbx.path)
+    assert f"\nExecStart={launcher} run --name %i --profile %E/sbx/%i.toml\n" in done.stdout
