@@ -1,10 +1,79 @@
 """What /proc/self/mountinfo tells (proc_pid_mountinfo(5))."""
 
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final, NamedTuple
 
 # Directories of procfs that are nothing but mount points (proc_create_mount_point in the kernel).
 _ALWAYS_EMPTY: Final = frozenset({"/sys/fs/binfmt_misc", "/fs/nfsd", "/openprom", "/xen"})
+# Of a mount whose root has been removed since.
+_DELETED: Final = "//deleted"
+
+
+class Mount(NamedTuple):
+    """One line."""
+
+    number: int
+    parent: int
+    device: str
+    """Major and minor number of the file system's."""
+    root: str
+    """What of the file system is mounted; without the mark of what has been removed."""
+    point: str
+    flags: frozenset[str]
+    """Of the mount itself: ro, nosuid, nodev, noexec and the like."""
+    propagation: tuple[str, ...]
+    kind: str
+    options: frozenset[str]
+    """Of the file system."""
+
+
+class Table:
+    """All mounts that a process sees, and how they lie over each other."""
+
+    def __init__(self, text: str) -> None:
+        self.mounts = tuple(_parsed(text.splitlines()))
+        self.by_number: Mapping[int, Mount] = {m.number: m for m in self.mounts}
+        self._over = {(m.parent, m.point): m for m in self.mounts if m.parent != m.number}
+
+    def root(self) -> Mount | None:
+        """The one that all others lie on."""
+        return next((m for m in self.mounts if m.parent not in self.by_number), None)
+
+    def at(self, path: str) -> tuple[Mount, str] | None:
+        """The mount that `path` lies on, and where in its file system; the path has no links."""
+        here = self.root()
+        if here is None:
+            return None
+        here = self._topmost(here, here.point)
+        place = ""
+        for name in filter(None, path.split("/")):
+            place += f"/{name}"
+            here = self._topmost(here, place)
+        rest = path[len(here.point) :] if here.point != "/" else path
+        return here, f"{here.root.rstrip('/')}/{rest.lstrip('/')}".rstrip("/") or "/"
+
+    def _topmost(self, here: Mount, point: str) -> Mount:
+        while (above := self._over.get((here.number, point))) is not None:
+            here = above
+        return here
+
+
+def _parsed(lines: Iterable[str]) -> Iterator[Mount]:
+    for line in lines:
+        left, _, right = line.partition(" - ")
+        number, parent, device, root, point, flags, *propagation = left.split(" ")
+        kind, _, rest = right.partition(" ")
+        yield Mount(
+            number=int(number),
+            parent=int(parent),
+            device=device,
+            root=_unescaped(root).removesuffix(_DELETED),
+            point=_unescaped(point),
+            flags=frozenset(flags.split(",")),
+            propagation=tuple(propagation),
+            kind=kind,
+            options=frozenset(rest.rpartition(" ")[2].split(",")),
+        )
 
 
 def covered_proc_words(covered: tuple[str, ...]) -> tuple[str, str]:

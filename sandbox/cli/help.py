@@ -25,6 +25,7 @@ SECTIONS = {
     "Look after what runs": (
         "ps",
         "inspect",
+        "verify",
         "stats",
         "top",
         "logs",
@@ -98,6 +99,10 @@ EXAMPLES = {
     "inspect": (
         Example("sbx inspect web", "ids, namespaces, cgroups, and what is enforced"),
         Example("sbx inspect --json web", "for a machine"),
+    ),
+    "verify": (
+        Example("sbx verify web", "status 1 and a table where it isn't as its plan promised"),
+        Example("sbx verify --json web", "for a machine"),
     ),
     "stop": (
         Example("sbx stop web", "as the profile says, by default SIGTERM and 10 seconds"),

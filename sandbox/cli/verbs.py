@@ -11,6 +11,7 @@ VERBS = {
     "plan": "Print what a launch would do, step by step.",
     "ps": "List live sandboxes.",
     "inspect": "Print everything that is known of a live sandbox.",
+    "verify": "Compare a live sandbox with what its plan promised.",
     "logs": "Print what a service has written.",
     "events": "Print what befalls sandboxes.",
     "stop": "Ask live sandboxes to end, and kill what doesn't.",

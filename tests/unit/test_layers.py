@@ -17,7 +17,7 @@ ROWS = (
     ("plan",),
     ("process", "draft", "systemd"),
     ("live",),
-    ("library", "explain"),
+    ("library", "explain", "verify"),
     ("cli", "__main__"),
 )
 ROW = {name: number for number, names in enumerate(ROWS) for name in names}
