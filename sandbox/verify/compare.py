@@ -66,7 +66,7 @@ def _own_namespaces(tasks: Iterable[Task]) -> dict[str, int]:
     for role in (Role.FIRST, Role.COMMAND):
         for task in tasks:
             for kind, number in task.namespaces.items() if task.role == role else ():
-                if number is not None:
+                if number is not None and kind not in (task.within or ()):
                     found.setdefault(kind, number)
     return found
 

@@ -319,7 +319,7 @@ def _within(
     outside: Task | None,
 ) -> frozenset[str] | None:
     """Those that belong to a user namespace of the sandbox's or one below it; None: not to be seen."""
-    if own is None or outside is None or "user" not in own:
+    if own is None or outside is None:
         return None
     known = {*own.values(), *outside.namespaces.values()}
     found = []
@@ -330,9 +330,17 @@ def _within(
             fd = os.open(f"{base}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
             return None
-        if own["user"] in _owners(fd, is_user=kind == "user"):
+        if _is_below(_owners(fd, is_user=kind == "user"), kind, own, outside):
             found.append(kind)
     return frozenset(found)
+
+
+def _is_below(owners: list[int], kind: str, own: Mapping[str, int], outside: Task) -> bool:
+    """By the sandbox's user namespace; where that can't be seen, by the supervisor's, its parent."""
+    if "user" in own:
+        return own["user"] in owners
+    above = outside.namespaces["user"]
+    return above in owners and owners.index(above) >= (1 if kind == "user" else 2)
 
 
 def _owners(fd: int, *, is_user: bool) -> list[int]:
