@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from tests.isolation.check import Attempt, Check
-from tests.isolation.checks import descriptors, identity, mounts
+from tests.isolation.checks import calls, descriptors, identity, mounts
 
 COUNT = 60
 
@@ -12,6 +12,7 @@ CLASSES: dict[str, tuple[Check, ...]] = {
     "File descriptors": descriptors.CHECKS,
     "Mounts": mounts.CHECKS,
     "Identity and privilege": identity.CHECKS,
+    "System calls": calls.CHECKS,
 }
 
 

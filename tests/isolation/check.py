@@ -22,7 +22,7 @@ class Control:
     `how` is a change of the profile, in TOML, that takes away what withstands the attempt and
     nothing else, or a way to make the attempt without any sandbox. `callers` are those who can show
     it: what takes a privilege of the machine's, root alone. `lacking` is for a kernel without the
-    feature: the outcome that then comes, and why; the control has to fail in just that way.
+    feature: the outcome that comes there, and why; nothing but that one or success will do.
     """
 
     how: str | Bare

@@ -35,7 +35,9 @@ static struct report {
 } *report;
 
 static const struct verb *const tables[] = { descriptor_verbs, proc_verbs,     path_verbs,
-                                             mount_verbs,      identity_verbs, call_verbs };
+                                             mount_verbs,      identity_verbs, call_verbs,
+                                             filter_verbs,     loosen_verbs,   network_verbs,
+                                             resource_verbs,   peer_verbs };
 
 void say(const char *format, ...) {
         size_t used = strlen(report->detail);

@@ -12,7 +12,8 @@ struct verb {
 
 #define END_OF_VERBS { NULL, NULL, 0 }
 
-extern const struct verb descriptor_verbs[], proc_verbs[], path_verbs[], mount_verbs[], identity_verbs[], call_verbs[];
+extern const struct verb descriptor_verbs[], proc_verbs[], path_verbs[], mount_verbs[], identity_verbs[], call_verbs[],
+        filter_verbs[], loosen_verbs[], network_verbs[], resource_verbs[], peer_verbs[];
 
 /* Adds to what the answer tells besides its outcome. */
 __attribute__((format(printf, 1, 2))) void say(const char *format, ...);
