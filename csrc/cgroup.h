@@ -40,3 +40,5 @@ int cgroups_remove(struct sbx_cgroups *g);
 /* cgroup_place.c: a small file below dir, at most size - 1 bytes and a NUL; its length or -errno. */
 ssize_t read_text(int dir, const char *path, char *text, size_t size);
 int write_text(int dir, const char *path, const char *text);
+/* cgroup_end.c: of lines "key value". */
+int find_number(const char *text, const char *key, uint64_t *ret);

@@ -20,8 +20,7 @@ static int read_number(int directory, const char *file, uint64_t *ret) {
         return 1;
 }
 
-/* Of lines "key value". */
-static int find_number(const char *text, const char *key, uint64_t *ret) {
+int find_number(const char *text, const char *key, uint64_t *ret) {
         size_t n = strlen(key);
         for (const char *line = text; *line != 0; line += strcspn(line, "\n"), line += *line == '\n')
                 if (strncmp(line, key, n) == 0 && line[n] == ' ') {

@@ -3,6 +3,7 @@
 #include "sys.h"
 
 #include <stdio.h>
+#include <string.h>
 #include <sys/file.h>
 #include <time.h>
 
@@ -28,7 +29,7 @@ static int open_events(int runtime) {
 }
 
 void events_tell(const struct sbx_launch *launch, const char *event, const char *more) {
-        char line[512];
+        char line[1024];
         struct timespec now;
         struct stat st;
         if (launch->record == NULL || launch->record->runtime_fd < 0)
@@ -45,6 +46,21 @@ void events_tell(const struct sbx_launch *launch, const char *event, const char 
                          launch->record->name, event, more);
         ssize_t written = fd >= 0 && n > 0 && (size_t) n < sizeof line ? write(fd, line, (size_t) n) : 0;
         (void) written;
+}
+
+void events_tell_reason(const struct sbx_launch *launch, const char *event, const char *reason) {
+        char more[768] = "";
+        size_t n = 0;
+        if (*reason != 0)
+                n = (size_t) snprintf(more, sizeof more, ",\"reason\":\"");
+        for (; *reason != 0 && n < sizeof more - 4; reason++) {
+                if (*reason == '"' || *reason == '\\')
+                        more[n++] = '\\';
+                more[n++] = *reason >= ' ' && *reason <= '~' ? *reason : '?';
+        }
+        if (n > 0)
+                strcpy(more + n, "\"");
+        events_tell(launch, event, more);
 }
 
 /* In the order of enum sbx_cause; sandbox/process/ending.py has the same names. */

@@ -98,7 +98,7 @@ static void enter(struct health *h, enum health_state state) {
         h->state = state;
         if (state == HEALTH_STARTING)
                 return;
-        events_tell(h->v->launch, state_names[state], "");
+        events_tell_reason(h->v->launch, state_names[state], h->reason);
         snprintf(status, sizeof status, "%s%s%s", state_names[state], *h->reason != 0 ? ": " : "", h->reason);
         manager_status(h->v->manager, status);
         manager_flush(h->v->manager);

@@ -28,8 +28,10 @@ struct supervision *sbx_attend(const struct sbx_launch *launch, struct sbx_child
                         r = service_attend(child->service, s);
                 if (r >= 0) /* last: who reads it may ask at once */
                         r = child->pidfd > 0 ? record_take(launch) : record_write(launch, child);
-                if (r >= 0)
+                if (r >= 0) {
+                        limits_attend(&s->limits, launch, child, &s->loop);
                         return s;
+                }
                 loop_close(&s->loop);
         }
         if (child->pidfd == 0) /* who takes over and can't leaves it to the next */
@@ -57,6 +59,7 @@ void sbx_attend_signal(struct supervision *s, int number) {
 void sbx_attend_end(struct supervision *s, const struct sbx_exit *end) {
         if (s->child->service != NULL)
                 service_end(s->child->service);
+        limits_end(&s->limits, end);
         events_tell_end(s->launch, end);
         record_remove(s->launch->record); /* first: its name is free once those who wait are told */
         control_close(s, end);

@@ -1,6 +1,7 @@
 /* What the parts of a supervisor share while a sandbox lives. */
 #pragma once
 #include "executor.h"
+#include "limit_watch.h"
 #include "loop.h"
 
 #include <signal.h>
@@ -13,6 +14,7 @@ struct supervision {
         const struct sbx_launch *launch;
         struct sbx_child *child;
         struct loop loop;
+        struct limit_watch limits;
         struct connection {
                 int fd; /* of the control socket; -1: free */
                 int waits; /* for the end */

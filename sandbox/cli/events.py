@@ -23,8 +23,9 @@ from sandbox.errors import SandboxError
 def command(*, follow: bool, since: str | None, as_json: bool, names: tuple[str, ...]) -> None:
     """Print the events of all recorded sandboxes of the caller, or of those that are named.
 
-    They are: started, adopted, ready, reloading, stopping, paused, resumed, healthy, unhealthy and
-    exited, with the cause.
+    They are: started, adopted, ready, reloading, stopping, paused, resumed, healthy, unhealthy (with
+    the reason), limit (of memory or pids, with how often it was hit so far) and exited, with the
+    cause.
     Those of a service are its own words and its supervisor's checks.
     """
     from sandbox.live import events

@@ -1,5 +1,6 @@
 """`sbx events`, `sbx stats` and `sbx gc`: what has happened, what is used, what is left."""
 
+import itertools
 import json
 import os
 import subprocess
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from sandbox import _cgroups
 from tests.kernel.harness import Running, Sandbox, await_line
 from tests.kernel.live import SECONDS, named, names, sbx, until
 
@@ -154,6 +156,73 @@ def test_a_wrong_moment_is_an_error(sandbox: Sandbox) -> None:
         done = sbx(sandbox, "events", f"--since={text}")
         assert done.returncode == 125
         assert "--since" in done.stderr
+
+
+LIMITED = """
+[filesystem]
+read = ["/etc/ld.so.cache"]
+execute = ["/usr", "/bin", "/lib", "/lib64"]
+[resources]
+memory_max = "32M"
+memory_swap_max = 0
+pids_max = 10
+"""
+# Each line that it reads is a limit to hit.
+HITS = """
+import os, signal, sys
+print("ready", flush=True)
+while line := sys.stdin.readline():
+    pid = os.fork()
+    if pid == 0:
+        os.setpgid(0, 0)
+        if line == "memory\\n":
+            x = bytearray(100 << 20)
+        for i in range(20):
+            try:
+                if os.fork() == 0:
+                    signal.pause()
+            except OSError:
+                pass
+        os.killpg(0, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    print("ready", flush=True)
+"""
+
+
+@pytest.mark.parametrize("resource", ("memory", "pids"))
+def test_a_limit_is_told_as_it_is_hit_and_not_each_time(as_root: Sandbox, resource: str) -> None:
+    """The first time at once, further ones later, and with the end what was counted in all.
+
+    Version 1 says nothing of pids since Linux 6.11.
+    """
+    is_live = resource == "memory" or _cgroups.read().version_of("pids") == 2
+
+    def told() -> list[dict[str, Any]]:
+        return [each for each in events(as_root) if each["event"] == "limit"]
+
+    program = ("/usr/bin/python3", "-I", "-S", "-c", HITS)
+    with named(as_root, "hits", *program, text=LIMITED) as process:
+        assert process.stdin is not None
+        await_line(process)
+        assert told() == []
+        for number in range(4):
+            process.stdin.write(f"{resource}\n".encode())
+            process.stdin.flush()
+            await_line(process)
+            if is_live and number == 0:
+                until(told, "nothing is told")
+        process.stdin.close()
+        assert process.wait(SECONDS) == 0
+    *early, last = told()
+    assert {(each["name"], each["resource"]) for each in told()} == {("hits", resource)}
+    assert bool(early) == is_live
+    counts = [each["count"] for each in told()]
+    assert sorted(set(counts)) == counts
+    # A slow machine takes longer than it is silent.
+    gaps = [b["time"] - a["time"] for a, b in itertools.pairwise(early)]
+    assert all(gap > 9 for gap in gaps), gaps
+    assert last["count"] == 4 if resource == "memory" else last["count"] >= 4
+    assert events(as_root)[-1]["event"] == "exited"
 
 
 # ---- stats ----

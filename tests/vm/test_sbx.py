@@ -15,6 +15,7 @@ TELLING = {
     "test_namespaces.py": ("landlock", "as_the_top"),
     "test_root.py": ("mounted_on_the_host_later",),
     "test_mounts.py": ("idmap_shows", "an_overlay_takes_changes"),
+    "test_events.py": ("a_limit_is_told",),
 }
 
 
@@ -36,7 +37,7 @@ def test_doctor_has_nothing_to_complain_of(machine: Machine, user: str) -> None:
 
 
 def test_what_holds_on_other_kernels_holds_on_this_one(machine: Machine, place: str) -> None:
-    """Mounts, privileges, namespaces, Landlock's newest scopes."""
+    """Mounts, privileges, namespaces, Landlock's newest scopes, events of control groups."""
     names = " or ".join(name for names in TELLING.values() for name in names)
     done = run_tests(machine, place, "-k", names, *(f"tests/kernel/{file}" for file in TELLING))
     assert done.returncode == 0, done.stdout + done.stderr

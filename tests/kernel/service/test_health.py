@@ -114,6 +114,8 @@ def test_one_that_fails_makes_it_unhealthy_and_says_why_in_plain_characters(
         listed = json.loads(sbx(patient.sandbox, "ps", "--json").stdout)
         assert [each["state"] for each in listed] == ["unhealthy"]
         assert process.poll() is None
+        told = json.loads(sbx(patient.sandbox, "events", "--json").stdout.splitlines()[-1])
+        assert (told["event"], told["reason"]) == ("unhealthy", patient.file_says()["reason"])
 
 
 def test_it_recovers_and_fails_again(patient: Patient) -> None:

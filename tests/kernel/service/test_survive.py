@@ -92,6 +92,9 @@ def test_it_runs_on_and_is_taken_over_and_ends_as_it_would(survivors: Survivors)
         assert [each["state"] for each in survivors.listed()] == ["ready"]
         process.terminate()
         assert process.wait(SECONDS) == 7
+    lines = sbx(survivors.sandbox, "events", "--json", "web").stdout.splitlines()
+    told = [json.loads(line)["event"] for line in lines]
+    assert told[-5:] == ["started", "ready", "adopted", "stopping", "exited"]
     assert survivors.listed() == []
     assert not os.path.exists(os.path.join(survivors.sandbox.runtime, "web"))
 
