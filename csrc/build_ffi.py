@@ -56,6 +56,7 @@ int sbx_start(const struct sbx_launch *launch, struct sbx_child *ret_child,
               struct sbx_failure *ret_failure);
 int sbx_await_exec(const struct sbx_launch *launch, struct sbx_child *child,
                    struct sbx_failure *ret_failure);
+void sbx_announce(const struct sbx_launch *launch, const struct sbx_child *child);
 int sbx_reap(const struct sbx_launch *launch, struct sbx_child *child, struct sbx_exit *ret_exit);
 void sbx_collect(struct sbx_child *child, int status, struct sbx_exit *ret_exit);
 struct supervision;

@@ -181,6 +181,9 @@ int sbx_start(const struct sbx_launch *launch, struct sbx_child *ret_child, stru
  * (the sandbox is then reaped). Takes the terminal's descriptor. */
 int sbx_await_exec(const struct sbx_launch *launch, struct sbx_child *child, struct sbx_failure *ret_failure);
 
+/* Tells a service manager that waits for it that the program of a plan without [service] runs. */
+void sbx_announce(const struct sbx_launch *launch, const struct sbx_child *child);
+
 /* Forwards signals until the sandbox has ended and is reaped. One that lives longer than a moment, or has a name, is
  * recorded meanwhile. */
 int sbx_supervise(const struct sbx_launch *launch, struct sbx_child *child, struct sbx_exit *ret_exit);

@@ -11,6 +11,7 @@
 #include "cache.h"
 #include "executor.h"
 #include "join.h"
+#include "manager.h"
 #include "options.h"
 #include "python.h"
 #include "record.h"
@@ -258,6 +259,19 @@ static void hint(int status, char *const *environment) {
         say("sbx: hint: if the sandbox was in its way, 'sbx run --explain ...' names what was refused\n");
 }
 
+/* A service manager that waits for it hears that the program runs; a service's supervisor tells that itself. */
+static int start(const struct sbx_launch *launch, struct sbx_child *child, struct sbx_failure *failure) {
+        int r = sbx_start(launch, child, failure);
+        if (r < 0 || child->service != NULL || !manager_awaits(launch->environment))
+                return r;
+        r = sbx_await_exec(launch, child, failure);
+        if (r < 0)
+                sbx_release(child);
+        else
+                sbx_announce(launch, child);
+        return r;
+}
+
 static void take_over_instead(const struct cached_plan *p, const struct request *request, char *const *arguments, char **environment);
 static int run(const struct cached_plan *p, const struct request *request, struct survivor *survivor, char *const *arguments, char **environment) {
         struct sbx_record none = SBX_NO_RECORD, *record = survivor != NULL ? &survivor->record : &none;
@@ -283,7 +297,7 @@ static int run(const struct cached_plan *p, const struct request *request, struc
         }
         warn_of_gaps(&p->plan);
         sbx_block_signals(&mask);
-        int r = survivor != NULL ? sbx_adopt(&launch, survivor, &child) : sbx_start(&launch, &child, &failure);
+        int r = survivor != NULL ? sbx_adopt(&launch, survivor, &child) : start(&launch, &child, &failure);
         if (r >= 0) {
                 r = sbx_supervise(&launch, &child, &end);
                 if (r >= 0)

@@ -66,6 +66,20 @@ int manager_open(char *const *environment, struct manager **ret) {
         return 0;
 }
 
+int manager_awaits(char *const *environment) {
+        const char *name = cache_variable(environment, "NOTIFY_SOCKET");
+        const char *pid = name == NULL || *name == 0 ? NULL : cache_variable(environment, "SYSTEMD_EXEC_PID");
+        return pid != NULL && strtol(pid, NULL, 10) == getpid();
+}
+
+void sbx_announce(const struct sbx_launch *launch, const struct sbx_child *child) {
+        struct manager *m;
+        if (child->service != NULL || !manager_awaits(launch->environment) || manager_open(launch->environment, &m) < 0)
+                return;
+        manager_send(m, "READY=1", NULL, 0);
+        manager_free(m);
+}
+
 void manager_free(struct manager *m) {
         if (m == NULL)
                 return;

@@ -20,6 +20,8 @@ enum manager_word {
 
 /* *ret is NULL where the environment names none.  -EINVAL for an address of another kind. */
 int manager_open(char *const *environment, struct manager **ret);
+/* Whether a service manager has started this very process as a unit's, and listens to it: systemd.exec(5). */
+int manager_awaits(char *const *environment);
 void manager_free(struct manager *m);
 int manager_attend(struct manager *m, struct supervision *s);
 void manager_note(struct manager *m, enum manager_word word);

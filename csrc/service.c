@@ -63,7 +63,8 @@ int prepare_run_service(struct context *c, const void *payload) {
         v->launch = c->launch;
         set_watchdog(v, op, c->launch->environment);
         c->service = v;
-        return op->type == SERVICE_NOTIFY ? manager_open(c->launch->environment, &v->manager) : 0;
+        int is_awaited = op->type == SERVICE_NOTIFY || manager_awaits(c->launch->environment);
+        return is_awaited ? manager_open(c->launch->environment, &v->manager) : 0;
 }
 
 /* The payload's own id is filled in when it has one. */
@@ -281,9 +282,10 @@ void service_hung(struct service *v) {
 /* ---- The start ---- */
 
 static void started(struct service *v) {
-        if (v->op->type == SERVICE_EXEC)
+        if (v->op->type == SERVICE_EXEC) {
+                manager_note(v->manager, MANAGER_READY);
                 service_enter(v, SERVICE_READY);
-        else
+        } else
                 service_publish(v);
 }
 
@@ -387,6 +389,8 @@ void service_end(struct service *v) {
         health_end(v->health);
         if (v->notify != NULL)
                 notify_take(v->notify);
+        if (v->op->type == SERVICE_EXEC && v->state == SERVICE_STARTING && v->child->started)
+                manager_note(v->manager, MANAGER_READY); /* it was too short for anyone to look */
         manager_flush(v->manager);
         output_end(v->output);
 }

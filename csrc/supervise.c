@@ -167,6 +167,8 @@ static int await_exec(const struct sbx_launch *launch, struct sbx_child *child, 
 int sbx_await_exec(const struct sbx_launch *launch, struct sbx_child *child, struct sbx_failure *ret_failure) {
         int r = await_exec(launch, child, ret_failure);
         restore_cpus(&child->cpus);
+        if (r < 0 && launch->record != NULL) /* its name is free again */
+                record_remove(launch->record);
         return r;
 }
 

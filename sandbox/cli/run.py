@@ -239,6 +239,7 @@ def _run_with_terminal(
         with Signals() as signals:
             child = start(data, argv=words, environ=environ, terminal=streams, name=asked.name)
             try:
+                child.announce()
                 attend(child, streams, signals)
             finally:
                 child.close()

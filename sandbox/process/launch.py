@@ -77,6 +77,13 @@ class Child:
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(self.pidfd, number)
 
+    def announce(self) -> None:
+        """Tells a service manager that has started this process, and waits, that the program runs.
+
+        The supervisor of a service has told it already.
+        """
+        lib.sbx_announce(self._launch, self._child)
+
     def reap(self) -> int | None:
         """The payload's wait status, or None while it lives. Raises LaunchFailedError."""
         end = self._end

@@ -1,7 +1,7 @@
 """The template sbx@.service: an instance for each profile in sbx's directory of /etc or the user's."""
 
 from sandbox.systemd import quoting
-from sandbox.systemd.words import MARK, NEWEST, SUBGROUP, SUBGROUPS
+from sandbox.systemd.words import EXEC_PID, MARK, NEWEST, SUBGROUP, SUBGROUPS
 
 
 def shipped() -> str:
@@ -12,6 +12,7 @@ def shipped() -> str:
 def template_text(launcher: str, systemd: int) -> str:
     """The template; `launcher` is sbx's path, or a name that systemd looks for in its own PATH."""
     subgroup = f"DelegateSubgroup={SUBGROUP}\n" if systemd >= SUBGROUPS else ""
+    start = "Type=notify\nNotifyAccess=main" if systemd >= EXEC_PID else "Type=exec"
     program = quoting.program(launcher)
     return f"""{MARK}; the text is that of 'sbx systemd template'.
 
@@ -20,7 +21,7 @@ Description=%i in a sandbox
 ConditionPathExists=%E/sbx/%i.toml
 
 [Service]
-Type=exec
+{start}
 ExecStart={program} run --name %i --profile %E/sbx/%i.toml
 KillMode=mixed
 SuccessExitStatus=143

@@ -12,7 +12,7 @@ from sandbox.profile.model import Profile
 from sandbox.systemd import quoting
 from sandbox.systemd.hardening import hardening
 from sandbox.systemd.places import Places
-from sandbox.systemd.words import MARK, OLDEST, SUBGROUP, SUBGROUPS
+from sandbox.systemd.words import EXEC_PID, MARK, OLDEST, SUBGROUP, SUBGROUPS
 
 STORED: Final = 64
 """How many descriptors a payload may leave with systemd (FDSTORE=1) for its next start."""
@@ -133,9 +133,12 @@ def _service(
 
 def _start(profile: Profile, wish: Wish) -> Iterator[tuple[str, str]]:
     service = profile.service
-    yield "Type", service.type
-    if service.type == "notify":
+    # sbx tells when the program runs, or hands on that it is ready: a start that fails is seen.
+    tells = service.type == "notify" or wish.systemd >= EXEC_PID
+    yield "Type", "notify" if tells else "exec"
+    if tells:
         yield "NotifyAccess", "main"
+    if service.type == "notify":
         yield "FileDescriptorStoreMax", str(STORED)
     yield "ExecStart", command_line(wish)
     if service.reload_signal:

@@ -11,3 +11,6 @@ NEWEST: Final = 257
 SUBGROUP: Final = "supervisor"
 SUBGROUPS: Final = 254
 """The first systemd with DelegateSubgroup=."""
+EXEC_PID: Final = 248
+"""The first systemd that says which process it has started (SYSTEMD_EXEC_PID), so that sbx knows
+that its word is waited for."""

@@ -226,9 +226,43 @@ def test_a_template_runs_profiles_by_name(machine: Machine) -> None:
         unit.await_true("sbx ps | grep -q my-nap")
         unit.systemctl("stop", "sbx@my-nap")
         assert unit.show("Result") == {"Result": "success"}
+        machine.write("/etc/sbx/my-nap.toml", GONE.format(path="/var/tmp/not-there"))
+        done = machine.run("systemctl", "start", "sbx@my-nap")
+        assert done.returncode != 0
+        assert "/var/tmp/not-there" in unit.journal()
     finally:
         machine.succeed("rm", "-r", path, "/etc/sbx")
         machine.succeed("systemctl", "daemon-reload")
+
+
+GONE = """\
+schema = 1
+[profile]
+extends = 'service'
+[filesystem]
+execute = ['{path}']
+[process]
+command = ['{path}']
+"""
+
+
+def test_a_start_fails_where_the_program_cannot_be_started(machine: Machine, place: str) -> None:
+    """Also one of type exec, and with plan and profile as they were; a short program has been started."""
+    program = f"{place}/program"
+    machine.write(program, "#!/bin/sh\nexit 0\n", 0o755)
+    machine.write(f"{place}/app.toml", GONE.format(path=program))
+    with installed(machine, f"{place}/app.toml", name="app") as unit:
+        unit.systemctl("start", "app")
+        unit.await_true("systemctl show -P ActiveState app | grep -x inactive")
+        assert unit.show("Result", "ExecMainStatus") == {"Result": "success", "ExecMainStatus": "0"}
+        machine.write(program, "#!/nowhere\n", 0o755)
+        done = machine.run("systemctl", "start", "app")
+        assert done.returncode != 0
+        assert unit.show("Result", "ExecMainStatus") == {
+            "Result": "exit-code",
+            "ExecMainStatus": "126",
+        }
+        assert "/nowhere" in unit.journal()
 
 
 def test_credentials_become_secrets(machine: Machine, place: str) -> None:

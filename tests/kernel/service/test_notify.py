@@ -27,6 +27,43 @@ def test_the_main_process_says_that_it_is_ready(
     assert manager.rest() == []
 
 
+@pytest.mark.parametrize("more", ("", "[service]\nstop_timeout = '5s'\n"))
+@pytest.mark.parametrize("words", (("exit", "3"), ("sleep", "200", "exit", "3")))
+def test_who_is_started_as_a_unit_tells_once_that_the_program_runs(
+    services: Services,
+    manager: Manager,
+    managed: dict[str, str],
+    more: str,
+    words: tuple[str, ...],
+) -> None:
+    """Cold and warm, also where the program has ended at once; whoever else started it hears nothing."""
+    sandbox = services.sandbox
+    arguments = sandbox.arguments(services.text(more), (services.program, *words))
+    as_unit = ("/bin/sh", "-c", 'SYSTEMD_EXEC_PID=$$ exec "$@"', "sh", *arguments)
+    for _ in range(2):
+        assert sandbox.program(list(as_unit), env=managed).returncode == 3
+        assert manager.hear() == "READY=1"
+        assert manager.rest() == []
+    other = managed | {"SYSTEMD_EXEC_PID": "1"}
+    assert sandbox.program(arguments, env=other).returncode == 3
+    assert manager.rest() == []
+
+
+@pytest.mark.parametrize("more", ("", "[service]\nstop_timeout = '5s'\n"))
+def test_a_program_that_cannot_be_started_is_never_ready(
+    services: Services, manager: Manager, managed: dict[str, str], more: str
+) -> None:
+    """Its name is free again."""
+    sandbox = services.sandbox
+    arguments = sandbox.arguments(services.text(more), ("/none",), ("--name", "none"))
+    as_unit = ["/bin/sh", "-c", 'SYSTEMD_EXEC_PID=$$ exec "$@"', "sh", *arguments]
+    for _ in range(2):
+        done = sandbox.program(as_unit, env=managed)
+        assert (done.returncode, "/none" in done.stderr) == (127, True)
+        assert manager.rest() == []
+        assert not os.path.exists(os.path.join(sandbox.runtime, "none"))
+
+
 def test_without_a_manager_it_is_known_all_the_same(services: Services) -> None:
     words = ("say", "READY=1", "await", "say", "RELOADING=1", "await", "exit", "0")
     with services.start(NOTIFIES + 'reload_signal = "SIGHUP"\n', *words) as process:

@@ -53,12 +53,14 @@ def service(wanted: Wish | None = None, **tables: Any) -> dict[str, str]:
 
 def test_the_defaults_need_no_table() -> None:
     found = service()
-    assert found["Type"] == "exec"
+    assert (found["Type"], found["NotifyAccess"]) == ("notify", "main")
     assert found["ExecStart"] == "/usr/bin/sbx run --name app --profile /etc/sbx/app.toml"
     assert (found["Restart"], found["KillMode"], found["TimeoutStopSec"]) == ("no", "mixed", "35s")
     assert (found["Delegate"], found["DelegateSubgroup"]) == ("yes", "supervisor")
     assert found["SuccessExitStatus"] == "143"
-    assert not {"NotifyAccess", "WatchdogSec", "ExecReload", "Slice", "KillSignal"} & set(found)
+    assert not {"FileDescriptorStoreMax", "WatchdogSec", "ExecReload", "Slice", "KillSignal"} & set(
+        found
+    )
 
 
 def test_a_service_says_what_its_table_says() -> None:
@@ -94,6 +96,9 @@ def test_a_service_says_what_its_table_says() -> None:
 
 def test_an_older_systemd_gets_no_setting_that_it_would_warn_of() -> None:
     assert "DelegateSubgroup" not in service(wish(systemd=253))
+    old = service(wish(systemd=247))
+    assert (old["Type"], "NotifyAccess" in old) == ("exec", False)
+    assert "Type=exec\nExecStart" in template_text("sbx", 247)
     with pytest.raises(SandboxError, match="246"):
         service(wish(systemd=246))
 
