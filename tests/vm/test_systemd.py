@@ -262,7 +262,7 @@ def test_a_start_fails_where_the_program_cannot_be_started(machine: Machine, pla
             "Result": "exit-code",
             "ExecMainStatus": "126",
         }
-        assert "/nowhere" in unit.journal()
+        assert f"'{program}' is there, but its interpreter" in unit.journal()
 
 
 def test_credentials_become_secrets(machine: Machine, place: str) -> None:
