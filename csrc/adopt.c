@@ -1,6 +1,7 @@
 /* Takes a sandbox over from a supervisor that has gone. */
 #include "adopt.h"
 #include "cgroup.h"
+#include "events.h"
 #include "python.h"
 #include "record.h"
 #include "service.h"
@@ -191,6 +192,10 @@ void adopt_bury(struct survivor *s) {
                 return;
         take_cgroups(s->record.directory_fd, &cgroups);
         cgroups_remove(&cgroups);
+        if (s->status >= 0) {
+                struct sbx_exit end = { .status = s->status, .cause = WIFSIGNALED(s->status) ? SBX_SIGNALED : SBX_EXITED };
+                events_tell_end(&(struct sbx_launch) { .record = &s->record }, &end);
+        }
         record_remove(&s->record);
 }
 

@@ -13,9 +13,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <time.h>
 
 #define HEAD_MAX 64u
+#define TRIES 50
 #define HELD (2u * (LINE_MAX_BYTES + HEAD_MAX))
 
 struct log_file {
@@ -66,6 +68,23 @@ static int make_path(char *path) {
         }
 }
 
+/* With a lock that tells `sbx gc` that it is written to. Whoever removes an old one of this name has the other kind for
+ * a moment; what is opened then is gone by the time that the lock is had. */
+static int hold_directory(int logs, const char *name) {
+        for (int tries = 0; tries < TRIES; tries++) {
+                struct stat st;
+                if (mkdirat(logs, name, 0700) < 0 && errno != EEXIST)
+                        return -errno;
+                cleanup_fd int directory = openat(logs, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+                if (directory < 0 && errno != ENOENT)
+                        return -errno;
+                if (directory >= 0 && flock(directory, LOCK_SH | LOCK_NB) >= 0 && fstat(directory, &st) >= 0 && st.st_nlink > 0)
+                        return take_fd(&directory);
+                nanosleep(&(struct timespec) { .tv_nsec = 2000000 }, NULL);
+        }
+        return -EBUSY;
+}
+
 static int open_directory(char *const *environment, const char *name) {
         char path[PATH_MAX];
         struct stat st;
@@ -75,10 +94,10 @@ static int open_directory(char *const *environment, const char *name) {
         if (r < 0)
                 return r;
         cleanup_fd int logs = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (logs < 0 || (mkdirat(logs, name, 0700) < 0 && errno != EEXIST))
-                return -errno;
-        cleanup_fd int directory = openat(logs, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        if (directory < 0 || fstat(directory, &st) < 0)
+        cleanup_fd int directory = logs < 0 ? -errno : hold_directory(logs, name);
+        if (directory < 0)
+                return directory;
+        if (fstat(directory, &st) < 0)
                 return -errno;
         /* What others can put there could be a file of theirs that we write to. */
         return st.st_uid != geteuid() || (st.st_mode & 022) != 0 ? -EPERM : take_fd(&directory);

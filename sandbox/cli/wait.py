@@ -35,15 +35,23 @@ def command(names: tuple[str, ...], *, timeout: int | None, as_json: bool) -> in
     """Wait until each NAME has ended.
 
     Of a single one the exit status is that of its command; of several it is 0 if all of theirs
-    were, else 1. 124 when the time is over, 125 if it isn't known how one ended.
+    were, else 1. 124 when the time is over, 125 if it isn't known how one ended. One that has ended
+    while it had no supervisor is told of until sbx adopt or sbx gc has removed what it left.
     """
     from sandbox.live import control
-    from sandbox.live.ending import Waiting
+    from sandbox.live.ending import Ended, Waiting
     from sandbox.live.records import chosen, runtime
+    from sandbox.live.untold import find
 
-    found, errors = chosen(runtime(), names)
+    place = runtime()
+    told = [dead for name in names if (dead := find(place, name)) is not None]
+    gone = {live.name for live, _ in told}
+    rest = [name for name in names if name not in gone]
+    found, errors = chosen(place, rest) if rest else ([], [])
     plans = {live: _plan(live) for live in found} if as_json else {}
-    ends: list[Ended] = []
+    ends = [
+        Ended(dead, control.End(status, None, b""), None) for dead, status in dict(told).items()
+    ]
     with Waiting() as waiting:
         for live in found:
             try:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple
 
-from sandbox.live import cgroups
+from sandbox.live import cgroups, left_logs
 from sandbox.live.records import (
     PAUSED,
     Live,
@@ -18,6 +18,7 @@ from sandbox.live.records import (
     opened,
     small_file,
 )
+from sandbox.live.untold import status_of, tell_end
 
 _YOUNG: Final = 60.0
 """Seconds in which an empty cgroup may be about to be entered."""
@@ -27,12 +28,14 @@ class Leftover(NamedTuple):
     """Something that nobody looks after any more."""
 
     kind: str
-    """`record` or `cgroup`."""
+    """`record`, `cgroup` or `log`."""
     path: str
     reason: str
     """Why it stays; empty where it is removed."""
     failed: bool
     """It was to be removed, and couldn't be."""
+    status: int | None = None
+    """Of a record: how the payload ended, as wait4(2) gives it, where nobody has been told."""
 
 
 def remove(directory: str) -> bool:
@@ -89,8 +92,14 @@ def cgroups_of(directory: str) -> tuple[str, ...]:
         return (*fields_of(fd).get("cgroup", ()), *filter(None, [mark.get("path")]))
 
 
-def collect(own: str, others: Sequence[str] = (), *, dry: bool) -> Iterator[Leftover]:
+def collect(
+    own: str, others: Sequence[str] = (), *, dry: bool, logs: str = "", age: float = 0
+) -> Iterator[Leftover]:
     """Removes what nobody looks after any more; with `dry` says only what that is.
+
+    Of the directory for `logs` those of sandboxes that have gone, which nobody has written to for
+    `age` seconds. How a payload ended that outlived its supervisor is told by its record, and by an
+    event when that is removed.
 
     Records of the runtime directory `own` alone: what others say, and where their directories lead
     to, is theirs to change at any moment. Their live sandboxes keep their cgroups. What still has
@@ -111,12 +120,21 @@ def collect(own: str, others: Sequence[str] = (), *, dry: bool) -> Iterator[Left
         for group in groups:
             if os.path.isdir(group):
                 yield _removed("cgroup", group, _remove_cgroup, dry=dry)
-        yield _removed("record", path, _remove_record, dry=dry)
+        status = status_of(path)
+        found = _removed("record", path, _remove_record, dry=dry)
+        if status is not None and not dry and not found.failed:
+            tell_end(own, os.path.basename(path), status)
+        yield found._replace(status=status)
     for place in (own, *others):
         kept.update(group for live in all_live(place) for group in _all_cgroups(live))
     for group in _abandoned():
         if group not in kept:
             yield _removed("cgroup", group, _remove_cgroup, dry=dry)
+    if logs:
+        names = {live.name for place in (own, *others) for live in all_live(place)}
+        for path in left_logs.old(logs, names, age):
+            if not left_logs.is_open(path):  # by a supervisor with another runtime directory
+                yield _removed("log", path, left_logs.remove, dry=dry)
 
 
 def _is_ours(path: str) -> bool:

@@ -170,6 +170,22 @@ def read(place: str, name: str) -> Live | None:
         uid = os.fstat(directory).st_uid
         survives = fields.get("survive", ["0"])[0] == "1"
         state = "orphaned" if survives and not _is_attended(directory) else state_of(directory)
+    return _told(place, name, fields, state=state, uid=uid)
+
+
+def dead_one(place: str, name: str) -> Live | None:
+    """What the record of a dead sandbox says of it; None where one lives or none is left."""
+    with opened(os.path.join(place, name)) as directory:
+        if directory < 0 or is_alive(directory):
+            return None
+        fields = _fields(directory)
+        uid = os.fstat(directory).st_uid
+    return None if fields is None else _told(place, name, fields, state="ended", uid=uid)
+
+
+def _told(
+    place: str, name: str, fields: Mapping[str, list[str]], *, state: str, uid: int
+) -> Live | None:
     try:
         return Live(
             name=name,
@@ -184,7 +200,7 @@ def read(place: str, name: str) -> Live | None:
             state=state,
             uid=uid,
             directory=os.path.join(place, name),
-            survives=survives,
+            survives=fields.get("survive", ["0"])[0] == "1",
         )
     except (KeyError, ValueError):  # garbage: nobody has written this record
         return None

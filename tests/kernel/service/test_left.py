@@ -1,8 +1,12 @@
 """What a supervisor that was killed leaves, and who still learns of it: control groups, ends, logs."""
 
+import json
 import os
+import signal
 import subprocess
 import time
+
+import pytest
 
 from tests.kernel.harness import Running, Sandbox
 from tests.kernel.live import named, sbx
@@ -96,3 +100,145 @@ def test_a_group_with_a_number_behind_the_longest_name_is_found_again(
     finally:
         for group in taken:
             os.rmdir(group)
+
+
+def ended_alone(services: Services, *words: str, name: str = "alone") -> None:
+    """A service that has ended while it had no supervisor."""
+    with services.start(SURVIVES, *words, name=name) as process:
+        kill(services, process, name)
+    path = os.path.join(services.sandbox.runtime, name, "end")
+    assert until(lambda: os.path.getsize(path) > 0)
+    assert until(lambda: name not in sbx(services.sandbox, "ps", "-q").stdout)
+
+
+def exits(sandbox: Sandbox, name: str) -> list[tuple[str, int]]:
+    """How sandboxes of this name have ended, by their events."""
+    lines = sbx(sandbox, "events", "--json", name).stdout.splitlines()
+    found = [event for line in lines if (event := json.loads(line))["event"] == "exited"]
+    return [(each["cause"], each.get("code", each.get("signal"))) for each in found]
+
+
+def test_an_end_without_a_supervisor_is_told_until_gc_and_by_it(services: Services) -> None:
+    sandbox = services.sandbox
+    before = exits(sandbox, "alone")
+    ended_alone(services, "sleep", "400", "exit", "7")
+    for _ in range(2):
+        assert sbx(sandbox, "wait", "alone").returncode == 7
+    (told,) = json.loads(sbx(sandbox, "wait", "--json", "alone").stdout)
+    assert (told["name"], told["exit_status"]) == ("alone", 7)
+    assert "alone" not in sbx(sandbox, "ps").stdout
+    assert exits(sandbox, "alone") == before
+    done = sbx(sandbox, "gc", "--json")
+    (found,) = (each for each in json.loads(done.stdout) if each["path"].endswith("/alone"))
+    assert (found["removed"], found["code"], found["signal"]) == (True, 7, None)
+    assert exits(sandbox, "alone") == [*before, ("exited", 7)]
+    assert sbx(sandbox, "wait", "alone").returncode == 125
+
+
+def test_adopt_tells_such_an_end_to_those_who_follow_events(services: Services) -> None:
+    before = exits(services.sandbox, "alone")
+    ended_alone(services, "sleep", "400", "exit", "6")
+    with adopt(services.sandbox, "alone") as process:
+        assert process.wait(SECONDS) == 6
+    assert exits(services.sandbox, "alone") == [*before, ("exited", 6)]
+
+
+def test_a_signal_is_told_as_one(services: Services) -> None:
+    sandbox = services.sandbox
+    with services.start(SURVIVES, "await", name="alone") as process:
+        main = int(services.await_state("ready", "alone")["main"])
+        kill(services, process, "alone")
+    os.kill(main, signal.SIGKILL)
+    assert until(lambda: "alone" not in sbx(sandbox, "ps", "-q").stdout)
+    assert sbx(sandbox, "wait", "alone").returncode == 128 + signal.SIGKILL
+    done = sbx(sandbox, "gc")
+    assert "/alone, which ended while it had no supervisor: " in done.stdout
+    assert exits(sandbox, "alone")[-1] == ("signaled", signal.SIGKILL)
+
+
+# ---- Logs ----
+
+LOGGED = '[service]\nlog = "file"\n'
+
+
+@pytest.fixture
+def old(services: Services) -> str:
+    """The directory of a log that nobody has written to for long."""
+    assert services.run(LOGGED, "out", "x", options=("--name", "old")).returncode == 0
+    path = os.path.join(services.sandbox.logs, "old")
+    make_old(path)
+    return path
+
+
+def make_old(path: str) -> None:
+    month = time.time() - 31 * 86400
+    for each in (*(os.path.join(path, name) for name in os.listdir(path)), path):
+        os.utime(each, (month, month))
+
+
+def test_gc_removes_old_logs_of_what_has_gone(services: Services, old: str) -> None:
+    sandbox = services.sandbox
+    assert services.run(LOGGED, "out", "x", options=("--name", "young")).returncode == 0
+    assert old not in sbx(sandbox, "gc", "--logs", "32d").stdout
+    assert old not in sbx(sandbox, "gc", "--logs", "infinity").stdout
+    assert f"would remove log {old}\n" in sbx(sandbox, "gc", "--dry-run").stdout
+    assert os.path.isdir(old)
+    assert f"removed log {old}\n" in sbx(sandbox, "gc").stdout
+    assert not os.path.exists(old)
+    assert sbx(sandbox, "logs", "young").stdout == "x\n"
+    sbx(sandbox, "gc", "--logs", "0")
+    assert "young" not in os.listdir(sandbox.logs)
+
+
+def test_gc_leaves_the_log_of_what_lives_wherever_it_is_recorded(services: Services) -> None:
+    """A supervisor holds it, also one with another runtime directory."""
+    sandbox = services.sandbox
+    path = os.path.join(sandbox.logs, "quiet")
+    other = sandbox.environment | {"SBX_RUNTIME_DIR": sandbox.mkdir(f"run-{time.monotonic_ns()}")}
+    with services.start(LOGGED, "out", "x", "await", name="quiet", env=other) as process:
+        assert until(lambda: os.path.isdir(path) and os.listdir(path) == ["log"])
+        assert sbx(sandbox, "gc", "--logs", "0").returncode == 0
+        assert os.path.isdir(path)
+        process.terminate()
+        assert process.wait(SECONDS) == 0
+    sbx(sandbox, "gc", "--logs", "0")
+    assert not os.path.exists(path)
+
+
+@pytest.mark.parametrize("other", ("log.old", "access.log", "log.0", "sub"))
+def test_gc_removes_nothing_that_is_no_log(services: Services, old: str, other: str) -> None:
+    path = os.path.join(old, other)
+    if other == "sub":
+        os.mkdir(path)
+    else:
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
+    make_old(old)
+    assert old not in sbx(services.sandbox, "gc").stdout
+    assert sorted(os.listdir(old)) == sorted(("log", other))
+    (os.rmdir if other == "sub" else os.unlink)(path)
+    make_old(old)
+    assert f"removed log {old}\n" in sbx(services.sandbox, "gc").stdout
+
+
+def test_gc_follows_no_link_to_a_log(services: Services, old: str) -> None:
+    there = services.sandbox.path(f"there-{time.monotonic_ns()}")
+    os.rename(old, there)
+    os.symlink(there, old)
+    assert old not in sbx(services.sandbox, "gc").stdout
+    assert os.listdir(there) == ["log"]
+    os.unlink(old)
+
+
+def test_gc_of_logs_is_in_no_launchs_way(services: Services) -> None:
+    sandbox = services.sandbox
+    path = f"{os.path.dirname(sandbox.launcher)}:/usr/bin:/bin"
+    loop = "while :; do sbx gc --logs 0 >/dev/null || exit 9; done"
+    environment = sandbox.environment | {"PATH": path}
+    with sandbox.popen(["/bin/sh", "-c", loop], env=environment) as collecting:
+        for _ in range(10):
+            done = services.run(LOGGED, "out", "x", options=("--name", "raced"))
+            assert (done.returncode, done.stderr) == (0, "")
+        assert collecting.poll() is None
+        collecting.kill()
+        collecting.wait(SECONDS)
+        time.sleep(0.3)
