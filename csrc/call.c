@@ -30,7 +30,9 @@ void await_call(struct context *c) {
         struct report ready = { .kind = REPORT_READY };
         if (poll_channel(c, 0) != 0)
                 return;
-        restore_cpus(&c->cpus);
+        int error = restore_cpus(&c->cpus);
+        if (error < 0)
+                report_and_exit(c, error);
         if (send(c->status_fd, &ready, sizeof ready, MSG_NOSIGNAL) < 0)
                 _exit(125); /* nobody will call any more */
         poll_channel(c, -1);

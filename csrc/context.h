@@ -131,12 +131,13 @@ static inline const char *string_of(const struct context *c, struct plan_ref ref
 
 /* first.c */
 void first_process(struct context *c) __attribute__((noreturn));
-void unblock_signals(void);
+int unblock_signals(void);
 void report_and_exit(struct context *c, int error) __attribute__((noreturn));
 
 /* cpus.c */
 void stay_on_this_cpu(struct sbx_cpus *cpus);
-void restore_cpus(struct sbx_cpus *cpus);
+/* -errno: a payload must not begin then, as it would stay on the one processor. */
+int restore_cpus(struct sbx_cpus *cpus);
 /* A short program ends where it began: who waits for one stays on its processor for so long. */
 #define SHORT_NS 50000000
 

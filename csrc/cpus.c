@@ -16,10 +16,10 @@ void stay_on_this_cpu(struct sbx_cpus *cpus) {
                 cpus->size = size;
 }
 
-void restore_cpus(struct sbx_cpus *cpus) {
-        if (cpus->size > 0)
-                syscall(SYS_sched_setaffinity, 0, cpus->size, cpus->mask);
+int restore_cpus(struct sbx_cpus *cpus) {
+        int r = cpus->size > 0 ? CALL(SYS_sched_setaffinity, 0, cpus->size, cpus->mask) : 0;
         cpus->size = 0;
+        return r;
 }
 
 long wait_for_signal(const uint64_t *set, siginfo_t *ret_info, int brief) {

@@ -96,12 +96,22 @@ static int claim_name(struct context *c) {
         return record_claim(c->launch);
 }
 
+static uint32_t index_of_kind(const struct plan *p, unsigned kind) {
+        const struct plan_record *r = plan_first_op(p);
+        for (uint32_t i = 0; i < p->header->op_count; i++, r = plan_next(r))
+                if (r->kind == kind)
+                        return i;
+        return 0;
+}
+
 static int prepare(struct context *c) {
         uint32_t count = c->plan->header->op_count;
-        c->at.stage = STAGE_PREPARE;
+        const struct sbx_failure of_none = { .stage = STAGE_CLONE, .op = index_of_kind(c->plan, PLAN_CreateNamespaces) };
+        c->at = of_none;
         int error = reserve_memory(c);
         if (error < 0)
                 return error;
+        c->at = (struct sbx_failure) { .stage = STAGE_PREPARE };
         c->tree_fds = take_memory(c, count + 1, sizeof *c->tree_fds);
         for (uint32_t i = 0; c->tree_fds != NULL && i < count; i++)
                 c->tree_fds[i] = -1;
@@ -118,19 +128,22 @@ static int prepare(struct context *c) {
         }
         if (error >= 0 && opens_outside(c))
                 error = for_each_op(c, 1);
-        return error < 0 ? error : make_channels(c);
+        if (error < 0)
+                return error;
+        c->at = of_none;
+        return make_channels(c);
 }
 
+/* Who was to read it may have ended: the signal of that waits until signals are let through again, and would end this
+ * process without a word. */
 static int tell_go(const struct context *c) {
-        return write(c->go_writer, "", 1) == 1 ? 0 : -errno;
-}
-
-static uint32_t index_of_kind(const struct plan *p, unsigned kind) {
-        const struct plan_record *r = plan_first_op(p);
-        for (uint32_t i = 0; i < p->header->op_count; i++, r = plan_next(r))
-                if (r->kind == kind)
-                        return i;
-        return 0;
+        const uint64_t of_pipe = 1ull << (SIGPIPE - 1);
+        if (write(c->go_writer, "", 1) == 1)
+                return 0;
+        int error = -errno;
+        if (error == -EPIPE)
+                syscall(SYS_rt_sigtimedwait, &of_pipe, NULL, &(struct timespec) { 0 }, sizeof of_pipe);
+        return error;
 }
 
 static int map_from_outside(struct context *c, pid_t pid) {
@@ -156,12 +169,31 @@ static int attach_tracer(struct context *c, pid_t pid) {
         return error < 0 ? error : tell_go(c);
 }
 
-/* A traced process stops on its way out. */
-static void kill_and_reap(pid_t pid) {
+/* Whether it had ended by itself.  A traced process stops on its way out. */
+static int kill_and_reap(pid_t pid) {
         int status = 0;
+        if (waitpid(pid, &status, WNOHANG | __WALL) == pid && !WIFSTOPPED(status))
+                return 1;
         do
                 kill(pid, SIGKILL);
         while (waitpid(pid, &status, __WALL) < 0 ? errno == EINTR : WIFSTOPPED(status));
+        return 0;
+}
+
+/* What failed here may have failed because the sandbox had: then that is what is to be told. */
+static void take_its_word(struct context *c, int had_ended, int *error) {
+        struct sbx_child child = { .status_fd = c->status_reader, .terminal_fd = -1 };
+        struct report report;
+        if (had_ended) {
+                c->at = (struct sbx_failure) { .stage = STAGE_SANDBOX, .detail = DETAIL_ENDED };
+                *error = -ECANCELED;
+        }
+        while (c->status_reader >= 0 && child_report(&child, &report) > 0)
+                if (report.kind == REPORT_FAILED) {
+                        c->at = report.failure;
+                        *error = -report.failure.error;
+                }
+        close_fd(&child.terminal_fd);
 }
 
 static pid_t clone_first_process(struct context *c) {
@@ -225,7 +257,7 @@ int sbx_start(const struct sbx_launch *launch, struct sbx_child *ret_child, stru
                 if (error >= 0)
                         error = map_from_outside(&c, pid);
                 if (error < 0)
-                        kill_and_reap(pid);
+                        take_its_word(&c, kill_and_reap(pid), &error);
         }
         if (error < 0) {
                 c.at.error = -error;

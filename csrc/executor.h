@@ -155,6 +155,7 @@ struct sbx_child {
         int terminal_fd; /* master side, or -1 */
         uint32_t has_init;
         uint32_t started; /* the program, as the init has told */
+        uint32_t unborn;  /* without an init: it was killed before it had become the program */
         void *memory;     /* that the launch was prepared in */
         size_t memory_size;
         struct sbx_cpus cpus; /* the caller's, which waits on the processor of the launch */

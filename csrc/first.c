@@ -17,20 +17,24 @@ void report_and_exit(struct context *c, int error) {
         _exit(125);
 }
 
-static void reset_signals(void) {
+static int reset_signals(void) {
         struct {
                 void *handler;
                 unsigned long flags;
                 void *restorer;
                 uint64_t mask;
         } standard = { 0 };
-        for (int sig = 1; sig <= 64; sig++)
-                syscall(SYS_rt_sigaction, sig, &standard, NULL, sizeof standard.mask);
+        for (int sig = 1; sig <= 64; sig++) {
+                int r = sig == SIGKILL || sig == SIGSTOP ? 0 : CALL(SYS_rt_sigaction, sig, &standard, NULL, sizeof standard.mask);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
 }
 
-void unblock_signals(void) {
+int unblock_signals(void) {
         uint64_t none = 0;
-        syscall(SYS_rt_sigprocmask, SIG_SETMASK, &none, NULL, sizeof none);
+        return CALL(SYS_rt_sigprocmask, SIG_SETMASK, &none, NULL, sizeof none);
 }
 
 static void await_go(const struct context *c) {
@@ -73,18 +77,19 @@ void first_process(struct context *c) {
                         close(c->launch->private_fds[i]);
         if (c->launch->attach != NULL)
                 await_go(c);
-        reset_signals();
         c->callers_umask = umask(0); /* the root's directories have their own modes, whatever the caller's mask is */
-        c->at = (struct sbx_failure) { .stage = STAGE_SANDBOX };
-        int error = c->cgroups.count > 0 ? cgroups_enter(c) : 0;
+        c->at.stage = STAGE_SANDBOX; /* of the op that made the namespaces, until another one begins */
+        int error = reset_signals();
+        if (error >= 0 && c->cgroups.count > 0)
+                error = cgroups_enter(c);
         if (error >= 0)
                 error = stop_propagation(c);
         if (error >= 0 && !opens_outside(c))
                 error = for_each_op(c, 1);
-        if (error >= 0 && !c->has_init) {
-                unblock_signals();
-                restore_cpus(&c->cpus);
-        }
+        if (error >= 0 && !c->has_init)
+                error = unblock_signals();
+        if (error >= 0 && !c->has_init)
+                error = restore_cpus(&c->cpus);
         if (error >= 0)
                 error = run_ops(c, plan_first_op(c->plan), 0);
         report_and_exit(c, error);
@@ -101,9 +106,11 @@ static int payload_process(void *argument) {
         struct context *c = argument;
         struct sbx_cpus cpus = c->cpus; /* the init shares this memory and waits yet */
         c->at.stage = STAGE_PAYLOAD;
-        unblock_signals();
-        restore_cpus(&cpus);
-        int error = run_ops(c, plan_next(c->record), c->at.op + 1);
+        int error = unblock_signals();
+        if (error >= 0)
+                error = restore_cpus(&cpus);
+        if (error >= 0)
+                error = run_ops(c, plan_next(c->record), c->at.op + 1);
         report_and_exit(c, error);
 }
 

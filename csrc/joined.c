@@ -61,8 +61,9 @@ static void joined_process(const struct joined *j, struct context *c, int connec
         c->status_fd = connection;
         c->kept_count = 0;
         c->at = (struct sbx_failure) { .stage = STAGE_PAYLOAD, .op = j->index };
-        unblock_signals();
-        int error = hold_standard_streams(&c->status_fd, &c->ruleset_fd);
+        int error = unblock_signals();
+        if (error >= 0)
+                error = hold_standard_streams(&c->status_fd, &c->ruleset_fd);
         if (error >= 0)
                 error = run_ops(c, plan_next(j->from), j->index + 1);
         report_and_exit(c, error);

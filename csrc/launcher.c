@@ -204,16 +204,17 @@ static void show_timing(const struct cached_plan *p, const struct sbx_timing *ti
 static int check_standard_streams(void) {
         static const char *const names[] = { "input", "output", "error" };
         struct stat st;
-        for (int fd = 0; fd < 3; fd++)
-                if (fstat(fd, &st) < 0) {
-                        if (open("/dev/null", fd == 0 ? O_RDONLY : O_WRONLY) != fd)
-                                return -errno;
-                } else if (S_ISDIR(st.st_mode)) {
-                        say("sbx: error: standard ");
-                        say(names[fd]);
-                        say(" is a directory\nhint: redirect it to a file or /dev/null\n");
-                        return -EISDIR;
-                }
+        for (int fd = 0; fd < 3; fd++) {
+                int there = fstat(fd, &st) >= 0;
+                if (there ? !S_ISDIR(st.st_mode) : errno == EBADF && open("/dev/null", fd == 0 ? O_RDONLY : O_WRONLY) == fd)
+                        continue;
+                say("sbx: error: standard ");
+                say(names[fd]);
+                say(there ? " is a directory" : " can't be used: ");
+                say(there ? "" : strerror(errno));
+                say("\nhint: redirect it to a file or /dev/null\n");
+                return -1;
+        }
         return 0;
 }
 

@@ -8,6 +8,7 @@
 #include "sys.h"
 
 #include <poll.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
@@ -55,15 +56,35 @@ static int wait_for_adopted(const struct sbx_child *child, int *ret_status, int 
         return 0;
 }
 
+#define FORKED_ONLY 0x40 /* PF_FORKNOEXEC of the kernel, in the flags that proc_pid_stat(5) has */
+
+/* Of one that has ended and isn't reaped: whether it ever became a program. */
+static int is_unborn(pid_t pid) {
+        char path[32], text[1024];
+        unsigned flags = 0;
+        snprintf(path, sizeof path, "/proc/%d/stat", (int) pid);
+        ssize_t n = read_text(AT_FDCWD, path, text, sizeof text);
+        const char *name_end = n <= 0 ? NULL : strrchr(text, ')');
+        if (name_end == NULL || sscanf(name_end + 1, " %*c %*d %*d %*d %*d %*d %u", &flags) != 1)
+                return 0;
+        return (flags & FORKED_ONLY) != 0;
+}
+
 static int wait_for_end(struct sbx_child *child, int *ret_status, int flags) {
         if (child->pidfd > 0)
                 return wait_for_adopted(child, ret_status, flags);
         siginfo_t info = { 0 };
         struct rusage used;
         int r;
-        do
-                r = CALL(SYS_waitid, P_PID, child->pid, &info, WEXITED | __WALL | flags, &used);
-        while (r == -EINTR);
+        int look = child->has_init ? 0 : WNOWAIT;
+        do {
+                r = CALL(SYS_waitid, P_PID, child->pid, &info, WEXITED | __WALL | look | flags, &used);
+                if (r < 0 || info.si_pid == 0 || look == 0)
+                        continue;
+                child->unborn = info.si_code != CLD_EXITED && is_unborn(child->pid);
+                look = 0;
+                r = -EINTR;
+        } while (r == -EINTR);
         if (r < 0)
                 return r;
         if (info.si_pid == 0)
@@ -127,7 +148,7 @@ void sbx_collect(struct sbx_child *child, int status, struct sbx_exit *ret_exit)
                         end.status = report.status;
                 else if (report.kind == REPORT_FAILED)
                         end.failure = report.failure;
-        if (child->has_init && !child->started && end.failure.stage == 0)
+        if ((child->unborn || (child->has_init && !child->started)) && end.failure.stage == 0)
                 end.failure = ended_early;
         finish(child, &end);
         *ret_exit = end;

@@ -156,6 +156,8 @@ def _clone(error: int) -> Words:
     }
     if error == errno.EAGAIN:
         return _NO_PROCESS
+    if error in {errno.EMFILE, errno.ENFILE} and (found := _by_errno(error)):
+        return Words(f"the sandbox can't be made: {found.reason}", found.hint)
     if error == errno.EPERM and surroundings.is_in_chroot():
         return Words(
             "the sandbox can't be made: the kernel allows no user namespace in a chroot",
@@ -164,9 +166,23 @@ def _clone(error: int) -> Words:
     return Words(f"the sandbox can't be made: {reasons.get(error, os.strerror(error))}", DOCTOR)
 
 
+_NO_POINT: Final = (
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ELOOP,
+)
+
+
 def _by_op(op: Op, failure: Failure) -> Words | None:
     error = failure.error
-    if failure.detail == DETAIL_MOUNT_POINT and not isinstance(op, ops.WriteFile):
+    if (
+        failure.detail == DETAIL_MOUNT_POINT
+        and not isinstance(op, ops.WriteFile)
+        and error in _NO_POINT
+    ):
         target = str(getattr(op, "target", "") or getattr(op, "path", ""))
         return Words(
             f"there is no '{target}' in the root to mount on, and nothing is made on the host",

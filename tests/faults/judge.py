@@ -1,0 +1,84 @@
+"""Whether what became of a launch with a fault is one of the ways that are right."""
+
+import dataclasses
+import os
+import re
+import signal
+import subprocess
+from collections import Counter
+
+from tests.kernel.posture import NAMESPACES
+
+WITNESS_STATUS = 7
+_OWN_STATUS = (125, 126, 127)
+
+REFUSED, WHOLE, KILLED, BROKEN = "refused", "ran whole", "killed", "broken"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Ran:
+    """What the witness has told."""
+
+    began: bool
+    lines: tuple[str, ...]
+    """Empty where it was killed before it could tell them."""
+    namespaces: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    kind: str
+    why: str = ""
+    """What is wrong, where it is broken."""
+
+
+def ran(output: str) -> Ran:
+    """The witness's lines, without what is another number each time."""
+    lines = output.splitlines()
+    spaces = tuple(line for line in lines if line.startswith("namespace "))
+    rest = [re.sub(r"(pipe|socket):\[\d+\]|/proc/\d+/", r"\1", line) for line in lines]
+    kept = (line for line in rest if line != "began" and not line.startswith("namespace "))
+    return Ran(began="began" in lines, lines=tuple(kept), namespaces=spaces)
+
+
+def missing(found: Ran, whole: Ran) -> str:
+    """What differs from the launch without a fault, and which namespaces are the host's."""
+    wanted, got = Counter(whole.lines), Counter(found.lines)
+    differs = [f"-{line}" for line in wanted - got] + [f"+{line}" for line in got - wanted]
+    for line in found.namespaces:
+        _, kind, name = line.split()
+        if kind in NAMESPACES and os.readlink(f"/proc/self/ns/{kind}") == name:
+            differs.append(f"the host's {kind} namespace")
+    if len(found.namespaces) != len(whole.namespaces):
+        differs.append("namespaces that can't be told")
+    return "; ".join(differs)
+
+
+def judge(done: subprocess.CompletedProcess[str], told: str, whole: Ran, *, kill: str) -> Verdict:
+    """What became of it; what is left behind is judged apart.
+
+    `kill` is who was killed: "supervisor", "program" where it runs and ends by that, "setup" of those
+    who were to start it, or "" where a call has failed instead.
+    """
+    found = ran(done.stdout)
+    if "left " in told:
+        return Verdict(kind=BROKEN, why=f"processes are left: {told}")
+    lacks = missing(found, whole) if found.lines else ""
+    if lacks:
+        return Verdict(kind=BROKEN, why=f"it ran with a difference: {lacks}")
+    if found.began and not found.lines and not kill:
+        return Verdict(kind=BROKEN, why="it was killed while it ran")
+    if _is_killed(done, told, kill):
+        return Verdict(kind=KILLED)
+    if done.returncode == WITNESS_STATUS:
+        ok = bool(found.lines)
+        return Verdict(kind=WHOLE if ok else BROKEN, why="" if ok else "its status without it")
+    if done.returncode in _OWN_STATUS and "sbx: error: " in done.stderr:
+        return Verdict(kind=WHOLE if found.lines else REFUSED)
+    return Verdict(kind=BROKEN, why=f"status {done.returncode} with {done.stderr!r}")
+
+
+def _is_killed(done: subprocess.CompletedProcess[str], told: str, kill: str) -> bool:
+    if kill == "supervisor":
+        return f"end {int(signal.SIGKILL)}\n" in told
+    return kill == "program" and done.returncode == 128 + signal.SIGKILL

@@ -1,0 +1,30 @@
+"""A sample of `./dev faults`: one fault at each kind of system call of a launch."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.faults.launches import TREE
+from tests.kernel.harness import NOT_ROOT
+
+SAMPLES = {
+    "warm": 40,
+    "warm-user": 15,
+    "full": 30,
+    "full-user": 20,
+    "no-init": 12,
+    "no-init-user": 12,
+    "handed-over": 6,
+}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason=NOT_ROOT)
+@pytest.mark.parametrize(("launch", "count"), SAMPLES.items())
+def test_whatever_fails_nothing_runs_without_a_layer_and_nothing_is_left(
+    launch: str, count: int
+) -> None:
+    words = [sys.executable, "-m", "tests.faults", launch, "--sample", str(count)]
+    done = subprocess.run(words, cwd=TREE, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
