@@ -36,7 +36,7 @@ def measure(name: str, options: list[str], directory: str) -> int:
     path = image.provide(_say)
     with Machine(path) as machine, tempfile.TemporaryDirectory() as scratch:
         wheel.install(machine, wheel.provide(image.cache_directory()))
-        for part in ("benchmarks", "profiles", os.path.relpath(building.BUILD, TREE)):
+        for part in ("benchmarks", "profiles", "tests", os.path.relpath(building.BUILD, TREE)):
             machine.put(os.path.join(TREE, part), f"{THERE}/{part}")
         python = f"{recipe.ENVIRONMENT}/bin/python"
         command = [python, "-m", f"benchmarks.{name}", "--results", RESULTS, *options]

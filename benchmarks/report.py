@@ -1,6 +1,6 @@
 """Puts the kept results into the documents, between their markers.
 
-    python -m benchmarks.report           write README.md and docs/architecture.md
+    python -m benchmarks.report           write README.md and what else it has markers in
     python -m benchmarks.report --check   end with 1 where a document isn't what would be written
 
 A result that isn't there is named as missing; nothing is made up for it.
@@ -116,9 +116,62 @@ def stages(results: Results) -> str:
     return "\n\n".join([markdown(("Stage", "us", "±"), rows), note])
 
 
+def stopped(results: Results) -> str:
+    """What each sandbox stops, by class and by attempt, and how each was called."""
+    if "isolation" not in results:
+        return missing("isolation")
+    kept = [results[name] for name in ("isolation", "isolation-guest") if name in results]
+    return "\n\n".join(part for content in kept for part in _attempts(content))
+
+
+def _attempts(content: Mapping[str, Any]) -> list[str]:
+    found = content["results"]
+    names = list(next(iter(found.values()))["outcomes"])
+    counts = [("all", list(found.values()))]
+    for kind in dict.fromkeys(each["class"] for each in found.values()):
+        counts.insert(-1, (kind, [each for each in found.values() if each["class"] == kind]))
+    classes = [
+        (
+            kind,
+            str(len(each)),
+            *(str(sum(_is_stopped(one, name) for one in each)) for name in names),
+        )
+        for kind, each in counts
+    ]
+    attempts = [
+        (
+            str(each["check"]),
+            f"`{each['attempt']}`",
+            each["weakness"],
+            *(
+                ("" if _is_stopped(each, name) else "**")
+                + each["outcomes"][name]
+                + ("" if _is_stopped(each, name) else "**")
+                for name in names
+            ),
+        )
+        for each in found.values()
+    ]
+    commands = "\n".join(f"{name}:\n    {content['commands'][name]}" for name in names)
+    return [
+        f"## On Linux {content['facts']['kernel']}",
+        markdown(("Class", "Attempts", *names), classes),
+        "\n".join(f"Not here: {name} ({why})." for name, why in content["absent"].items()),
+        f"{circumstances(content)}.",
+        "### Each attempt",
+        markdown(("Check", "Attempt", "Weakness", *names), attempts),
+        f"### How each was called\n\n```text\n{commands}\n```",
+    ]
+
+
+def _is_stopped(attempt: Mapping[str, Any], name: str) -> bool:
+    return bool(attempt["outcomes"][name] != "succeeded")
+
+
 BLOCKS: Final[Mapping[str, tuple[str, Callable[[Results], str]]]] = {
     "README.md": ("figures", figures),
     "docs/architecture.md": ("stages", stages),
+    "docs/isolation.md": ("attempts", stopped),
 }
 
 

@@ -1,0 +1,162 @@
+"""What is stopped: the attempts of tests/isolation, made in sbx and in its peers with comparable intents, in one run.
+
+An attempt is stopped if the attacker gains nothing by it; how (an errno, a signal) is kept. The
+profile that sbx runs them in, and each peer's whole command line, are in the record.
+"""
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from benchmarks import building, places, records
+from benchmarks.common import BenchmarkError, Figure
+from benchmarks.contenders import Contender, contenders
+from benchmarks.places import OWN_MOUNTS
+from tests.isolation import catalogue, scene
+from tests.isolation.build import build_probe
+from tests.isolation.doors import joined, read_answers
+
+PATIENCE_S: Final = 300
+
+
+def measure(sbx: str | None, rounds: int) -> dict[str, Any]:
+    """`rounds` is of no meaning here: an attempt is stopped or not."""
+    del rounds
+    if os.geteuid() != 0:
+        raise BenchmarkError("some of the peers need root")
+    tried = [each for each in catalogue.attempts() if not each.attempt.profile]
+    # Some put an empty directory over /var/tmp, where the scratch one is.
+    with (
+        places.scratch_directory() as scratch,
+        tempfile.TemporaryDirectory(prefix="sbx-benchmark-", dir="/srv") as directory,
+    ):
+        subject = _scene(directory)
+        profile = os.path.join(scratch, "subject.toml")
+        with open(profile, "w", encoding="utf-8") as file:
+            file.write(subject.subject)
+        found, absent, commands = {}, {}, {}
+        for one in contenders(subject, scratch, sbx, profile):
+            commands[one.name] = (
+                " ".join(one.command(["PROBE"]))
+                .replace(directory, "SCENE")
+                .replace(scratch, "SCRATCH")
+            )
+            answer = _run(one, subject, scratch, tried)
+            if isinstance(answer, str):
+                absent[one.name] = answer
+            else:
+                found[one.name] = answer
+    if sbx and "sbx" not in found:
+        raise BenchmarkError(f"sbx: {absent['sbx']}")
+    return {
+        "benchmark": "isolation",
+        "facts": records.facts(sbx),
+        "profile": scene.SUBJECT,
+        "commands": commands,
+        "absent": absent,
+        "results": {
+            str(each): {
+                "attempt": each.attempt.words,
+                "class": _class_of(each),
+                "check": each.check.number,
+                "title": each.check.title,
+                "weakness": each.check.weakness,
+                "outcomes": {name: answers[at] for name, answers in found.items()},
+            }
+            for at, each in enumerate(tried)
+        },
+        "figures": [
+            Figure(
+                name=f"attempts that {name} stops, of all",
+                value=_share(found[name]),
+                reach=1.0,
+                at_least=True,
+            )
+            for name in ("sbx", "sbx, a normal user")
+            if name in found
+        ],
+    }
+
+
+def _scene(directory: str) -> scene.Scene:
+    """The probe is compiled here, or has been: an emulated machine has no compiler."""
+    kept = os.path.join(building.BUILD, "attempts")
+    os.makedirs(building.BUILD, exist_ok=True)
+    if shutil.which(building.compiler()[0]):
+        build_probe(building.BUILD)
+    if not os.path.exists(kept):
+        raise BenchmarkError("there is no compiler for the probe")
+    os.chmod(directory, 0o755)
+    probe = shutil.copy(kept, os.path.join(directory, "probe"))
+    return scene.prepare(probe, directory)
+
+
+def _run(
+    one: Contender, subject: scene.Scene, scratch: str, tried: Sequence[catalogue.Tried]
+) -> list[str] | str:
+    """What came of each attempt, or why none could be made."""
+    words = [subject.probe, *map(subject.fill, joined([each.attempt.words for each in tried]))]
+    command = one.command(words)
+    if not os.access(command[0], os.X_OK):
+        return f"{command[0]} is not installed"
+    if one.place.setup:
+        inner = f'set -e\n{one.place.setup}\nexec "$@"'
+        command = [*OWN_MOUNTS, "sh", "-c", inner, "sh", *command]
+    with scene.careless() as many:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PATIENCE_S,
+            close_fds=False,
+            preexec_fn=lambda: scene.leave_open(many),
+            **one.place.how(scratch),
+        )
+    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
+    if len(lines) != len(tried):
+        last = (done.stderr.strip().splitlines() or ["nothing on standard error"])[-1]
+        return f"status {done.returncode}, {len(lines)} of {len(tried)} answers: {last}"
+    return [each.outcome for each in read_answers("\n".join(lines))]
+
+
+def _class_of(tried: catalogue.Tried) -> str:
+    return next(name for name, checks in catalogue.CLASSES.items() if tried.check in checks)
+
+
+def _share(outcomes: Sequence[str]) -> float:
+    return sum(each != "succeeded" for each in outcomes) / len(outcomes)
+
+
+def report(content: Mapping[str, Any]) -> str:
+    """A row for each class, a column for each sandbox; then what each of them has let through."""
+    results = content["results"].values()
+    names = list(next(iter(results))["outcomes"])
+    totals = Counter(each["class"] for each in results)
+    rows = [("attempts stopped", "of", *names)]
+    for kind, total in totals.items():
+        stopped = [
+            sum(each["outcomes"][name] != "succeeded" for each in results if each["class"] == kind)
+            for name in names
+        ]
+        rows.append((kind, str(total), *map(str, stopped)))
+    sums = [str(sum(each["outcomes"][name] != "succeeded" for each in results)) for name in names]
+    rows.append(("all", str(len(results)), *sums))
+    lines = [records.table(rows)]
+    for name in names:
+        through = [
+            key for key, each in content["results"].items() if each["outcomes"][name] == "succeeded"
+        ]
+        lines.append(f"{name} lets through: {', '.join(map(shlex.quote, through)) or 'nothing'}")
+    return "\n".join([*lines, *records.not_here(content)])
+
+
+if __name__ == "__main__":
+    sys.exit(records.main("isolation", __doc__, measure, report, rounds=1))
