@@ -12,12 +12,12 @@ import click
 from sandbox.cli.arguments import ASSIGNMENT
 from sandbox.cli.help import Verb
 from sandbox.errors import EXIT_SIGNAL_BASE, SandboxError
+from sandbox.live.records import is_name, runtime
 from sandbox.plan import codec
 from sandbox.plan.record import Plan, PlanFlag
 from sandbox.process import join
 from sandbox.process.failure import located_error
 from sandbox.process.launch import LaunchFailedError
-from sandbox.process.runtime import directory
 from sandbox.process.terminal import Signals, attend, streams_on_terminal
 
 _RECORD_MAX: Final = 64 << 10
@@ -51,7 +51,9 @@ def command(variables: tuple[str, ...], cwd: str, name: str, words: tuple[str, .
         raise SandboxError(
             "--cwd: the directory must be given from the root, as inside", hint=f"--cwd /{cwd}"
         )
-    place = os.path.join(directory(os.environ, os.geteuid()), name)
+    place = os.path.join(runtime(), name)
+    if not is_name(name):
+        raise _unknown(name)
     record = _record(place, name)
     plan = _plan(record)
     words = words[1:] if words[0] == "--" else words
@@ -90,9 +92,7 @@ def _record(place: str, name: str) -> Mapping[str, str]:
         ) as file:
             lines = file.read(_RECORD_MAX).split("\0")
     except (OSError, ValueError):
-        raise SandboxError(
-            f"there is no live sandbox '{name}'", hint="'sbx ps' lists them"
-        ) from None
+        raise _unknown(name) from None
     record = dict(line.split("=", 1) for line in lines if "=" in line)
     if record.get("has_init") != "1":
         raise SandboxError(
@@ -100,6 +100,10 @@ def _record(place: str, name: str) -> Mapping[str, str]:
             hint="set process.init = true",
         )
     return record
+
+
+def _unknown(name: str) -> SandboxError:
+    return SandboxError(f"there is no live sandbox '{name}'", hint="'sbx ps' lists them")
 
 
 def _plan(record: Mapping[str, str]) -> Plan | None:

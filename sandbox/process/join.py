@@ -4,6 +4,7 @@
 """
 
 import contextlib
+import errno
 import io
 import os
 import select
@@ -110,11 +111,13 @@ def _window(terminal: int) -> int:
 
 
 def _connect(directory: str) -> socket.socket:
-    """Its path may be longer than an address."""
+    """Its path may be longer than an address. Whoever listens there gets the caller's streams."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
         place = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW)
         try:
+            if os.fstat(place).st_uid != os.geteuid():
+                raise PermissionError(errno.EPERM, "it belongs to another user")
             connection.connect(f"/proc/self/fd/{place}/control")
         finally:
             os.close(place)

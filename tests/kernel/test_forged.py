@@ -3,6 +3,7 @@
 import fcntl
 import os
 import shutil
+import socket
 import struct
 from collections.abc import Iterator
 
@@ -97,3 +98,26 @@ def test_a_file_without_an_end_is_not_read_to_its_end(shared_dir: str) -> None:
     with open(path, "wb") as file:
         file.truncate(64 << 20)
     assert len(cgroups.read(path) or "") == 16 << 20
+
+
+def test_nothing_is_said_to_a_socket_of_another_user(as_user: Sandbox, as_root: Sandbox) -> None:
+    """Who is first to make /tmp/sbx-UID would get the streams of those that `sbx exec` there."""
+    place = as_root.mkdir("taken")
+    os.mkdir(os.path.join(place, "web"), 0o755)
+    with open(os.path.join(place, "web/record"), "w", encoding="utf-8") as file:
+        file.write("".join(f"{key}={value}\0" for key, value in RECORD.items()))
+    os.chmod(file.name, 0o644)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        listener.bind(os.path.join(place, "web/control"))
+        os.chmod(os.path.join(place, "web/control"), 0o666)
+        listener.listen()
+        listener.setblocking(False)
+        environment = as_user.environment | {"SBX_RUNTIME_DIR": place}
+        # An option that the launcher leaves to Python, and none.
+        for options in (("--cwd=/",), ("--cwd", "relative/../x"), ()):
+            words = ("exec", *options, "web", "/bin/true")
+            assert sbx(as_user, *words, env=environment).returncode == 125
+        for words in (("kill", "web"), ("stop", "web"), ("wait", "web"), ("inspect", "web")):
+            assert sbx(as_user, *words, env=environment).returncode == 125
+        with pytest.raises(BlockingIOError):
+            listener.accept()
