@@ -4,15 +4,18 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from tests.isolation.check import Attempt, Check
-from tests.isolation.checks import calls, descriptors, identity, mounts
+from tests.isolation.checks import calls, descriptors, identity, landlock, mounts, paths, proc
 
 COUNT = 60
 
 CLASSES: dict[str, tuple[Check, ...]] = {
     "File descriptors": descriptors.CHECKS,
+    "/proc": proc.CHECKS,
+    "Paths at set-up": paths.CHECKS,
     "Mounts": mounts.CHECKS,
     "Identity and privilege": identity.CHECKS,
     "System calls": calls.CHECKS,
+    "Landlock alone": landlock.CHECKS,
 }
 
 

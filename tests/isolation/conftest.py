@@ -13,6 +13,16 @@ from tests.isolation.build import build_probe
 from tests.isolation.check import Caller
 from tests.isolation.doors import Results
 from tests.isolation.scene import prepare
+from tests.kernel.conftest import (  # noqa: F401 -- sbx as each caller, for what is tried at set-up
+    as_root,
+    as_user,
+    no_waiting_for_ever,
+    place,
+    places,
+    probe,
+    sandbox,
+    staged,
+)
 from tests.kernel.harness import NOT_ROOT, Sandbox, interpreter
 from tests.reachable import closed_directory
 
@@ -25,25 +35,25 @@ def attempts_probe() -> Iterator[str]:
         yield build_probe(directory)
 
 
-def _results(caller: Caller, sbx_path: str, probe: str, directory: str, place: str) -> Results:
-    as_root = os.geteuid() == 0
-    user = UNPRIVILEGED if as_root and caller == "user" else None
+def _results(caller: Caller, sbx_path: str, program: str, directory: str, own: str) -> Results:
+    tests_are_root = os.geteuid() == 0
+    user = UNPRIVILEGED if tests_are_root and caller == "user" else None
     if user is not None:
         closed = closed_directory(sbx_path, sys.executable, os.path.dirname(__file__))
         if closed:
             pytest.skip(f"other users may not enter {closed}, so they can't run this sbx")
-    scene = prepare(probe, directory)
-    if as_root:
+    scene = prepare(program, directory)
+    if tests_are_root:
         subprocess.run(["setcap", "cap_net_raw+ep", scene.names["capable"]], check=True)
-    sandbox = Sandbox(
+    caller_of_sbx = Sandbox(
         launcher=sbx_path,
-        probe=probe,
+        probe=program,
         directory=directory,
-        place=place,
+        place=own,
         user=user,
         python=interpreter(),
     )
-    return Results(caller, sandbox, scene)
+    return Results(caller, caller_of_sbx, scene)
 
 
 @pytest.fixture(scope="session")

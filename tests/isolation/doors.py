@@ -16,7 +16,8 @@ from tests.kernel.harness import Sandbox
 Door = Literal["cold", "warm", "library"]
 DOORS: tuple[Door, ...] = ("cold", "warm", "library")
 
-_HEAD = 'schema = 1\nprofile.name = "isolation"\nprofile.extends = "./subject.toml"\n'
+_HEAD = 'schema = 1\nprofile.name = "isolation"\n'
+_BASE = 'profile.extends = "./subject.toml"\n'
 
 # A program of the library's: its descriptors are as many as sbx's caller has.
 _PROGRAM = """\
@@ -104,7 +105,8 @@ class Results:
         if not text:
             return self.sandbox.path("subject.toml")
         name = f"{abs(hash(text)):x}.toml"
-        return self.sandbox.write(name, _HEAD + self.scene.fill(text))
+        head = _HEAD if "profile.extends" in text else _HEAD + _BASE
+        return self.sandbox.write(name, head + self.scene.fill(text))
 
     def _launched(
         self, door: Door, profile: str, tries: list[str]

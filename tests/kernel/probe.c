@@ -251,6 +251,12 @@ static long try_kill(char **a) { return kill((pid_t) strtol(a[0], NULL, 0), (int
 static long try_ptrace(char **a) { return ptrace(PTRACE_SEIZE, (pid_t) number(a[0]), NULL, NULL); }
 static long try_ioctl(char **a) { return ioctl((int) number(a[0]), number(a[1]), "x"); }
 
+static long try_ioctlof(char **a) {
+        char answered[256];
+        int fd = open(a[0], O_RDONLY | O_NOCTTY);
+        return fd < 0 ? fd : ioctl(fd, number(a[1]), answered);
+}
+
 static struct sockaddr_in internet(const char *address, const char *port) {
         struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons((uint16_t) number(port)) };
         inet_pton(AF_INET, address, &to.sin_addr);
@@ -370,7 +376,7 @@ static const struct verb {
         VERB(mount, 4), VERB(umount, 1), VERB(chroot, 1), VERB(pivot, 2), VERB(unshare, 1), VERB(setns, 1),
         VERB(sethostname, 1), VERB(shm, 1), VERB(setuid, 1), VERB(setgid, 1), VERB(setgroups, 1), VERB(setrlimit, 3),
         VERB(capset, 1), VERB(ambient, 1), VERB(securebits, 1), VERB(kill, 2), VERB(ptrace, 1),
-        VERB(ioctl, 2), VERB(tcp, 2), VERB(bind, 2), VERB(loopback, 0),
+        VERB(ioctl, 2), VERB(ioctlof, 2), VERB(tcp, 2), VERB(bind, 2), VERB(loopback, 0),
         VERB(interfaces, 0), VERB(unix, 1), VERB(threads, 0), VERB(orphan, 0),
 };
 

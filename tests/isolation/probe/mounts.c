@@ -10,10 +10,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* <sys/mount.h> and <linux/mount.h> define the same things twice in some C libraries. */
-#define MS_REMOUNT 32
-#define MS_BIND 4096
-#define MS_REC 16384
+/* <sys/mount.h> defines what <linux/mount.h> does once more. */
 #define MNT_DETACH 2
 
 static long remount(char **a) {
@@ -50,14 +47,29 @@ static long copy_tree(char **a) {
         return syscall(SYS_open_tree, AT_FDCWD, a[0], OPEN_TREE_CLONE | AT_RECURSIVE);
 }
 
+/* A mount of the payload's own if it can make one, else the call itself on what is there. */
+static const char *own_mount(void) {
+        static const char place[] = "/tmp";
+        syscall(SYS_mount, "tmpfs", place, "tmpfs", 0ul, NULL);
+        return place;
+}
+
 static long move_tree(char **a) {
-        return syscall(SYS_move_mount, AT_FDCWD, a[0], AT_FDCWD, a[1], 0);
+        const char *from = own_mount();
+        (void) a;
+        return syscall(SYS_move_mount, AT_FDCWD, from, AT_FDCWD, "/dev", 0);
 }
 
 static long pivot(char **a) {
-        if (chdir(a[0]) < 0)
+        (void) a;
+        if (chdir(own_mount()) < 0)
                 return -1;
         return syscall(SYS_pivot_root, ".", ".");
+}
+
+static long take_off_own(char **a) {
+        (void) a;
+        return syscall(SYS_umount2, own_mount(), MNT_DETACH);
 }
 
 /* Any file of a file system by its number, past every directory that is closed: ext4's root is 2. */
@@ -87,12 +99,13 @@ static long flagless(char **a) {
         return found ? 0 : nothing();
 }
 
-/* Mounts that take part in what happens to others'. */
+/* Mounts that take part in what happens to others'; with a word, once they have been made to. */
 static long propagating(char **a) {
         static char text[1 << 18];
         char *save = NULL;
         int found = 0;
-        (void) a;
+        if (a[0] != NULL && syscall(SYS_mount, NULL, "/", NULL, (unsigned long) (MS_REC | MS_SHARED), NULL) < 0)
+                return -1;
         if (slurp("/proc/self/mountinfo", text, sizeof text) < 0)
                 return -1;
         for (char *line = strtok_r(text, "\n", &save); line != NULL; line = strtok_r(NULL, "\n", &save)) {
@@ -120,10 +133,11 @@ const struct verb mount_verbs[] = {
         { "mount-tmpfs", mount_tmpfs, 1 },
         { "bind-mount", bind_mount, 2 },
         { "take-off", take_off, 1 },
+        { "take-off-own", take_off_own, 0 },
         { "fsopen", new_file_system, 1 },
         { "open-tree", copy_tree, 1 },
-        { "move-mount", move_tree, 2 },
-        { "pivot-root", pivot, 1 },
+        { "move-mount", move_tree, 0 },
+        { "pivot-root", pivot, 0 },
         { "open-by-handle", by_handle, 2 },
         { "mounts-without", flagless, 1 },
         { "propagating-mounts", propagating, 0 },

@@ -1,0 +1,59 @@
+"""Names that the set-up follows, and may not be led astray by."""
+
+from tests.isolation.check import Check
+
+_TREES = "tests/kernel/test_hostile_trees.py::"
+_SET_UP = "tests/isolation/test_set_up.py::"
+
+CHECKS = (
+    Check(
+        number=12,
+        title="A destination below a link out of the root",
+        weakness="CVE-2026-87766",
+        tests=(f"{_TREES}test_a_link_out_of_the_root_leads_nowhere",),
+    ),
+    Check(
+        number=13,
+        title="Names that are exchanged during a launch",
+        weakness="CVE-2021-30465",
+        tests=(
+            f"{_TREES}test_a_directory_that_becomes_a_link_while_it_is_mounted_on",
+            f"{_TREES}test_a_source_in_the_tree_that_becomes_a_link_while_it_is_opened",
+        ),
+    ),
+    Check(
+        number=15,
+        title="Mount points behind a dangling link",
+        weakness="CVE-2024-45310",
+        tests=(f"{_SET_UP}test_nothing_is_made_behind_a_dangling_link",),
+    ),
+    Check(
+        number=16,
+        title="Devices and consoles that are something else",
+        weakness="CVE-2025-52565",
+        tests=(
+            f"{_TREES}test_what_takes_a_devices_place_is_never_mounted_as_one",
+            "tests/kernel/test_devices.py::test_a_link_is_not_taken_for_a_device",
+            "tests/kernel/test_devices.py::test_what_is_no_character_device_is_refused_as_one",
+        ),
+    ),
+    Check(
+        number=17,
+        title="Honest trees with links and odd modes",
+        weakness="checks so strict that they are turned off",
+        tests=(
+            "tests/kernel/test_root.py::test_parents_that_can_only_be_passed_through_are_no_obstacle",
+            "tests/kernel/test_root.py::test_a_target_below_a_symbolic_link_lands_where_it_leads_in_the_root",
+            f"{_SET_UP}test_links_and_modes_of_an_honest_tree_are_no_obstacle",
+        ),
+    ),
+    Check(
+        number=18,
+        title="A kernel without openat2",
+        weakness="a fallback that follows links",
+        tests=(
+            f"{_SET_UP}test_without_openat2_nothing_runs",
+            "tests/kernel/test_bad_input.py::test_a_kernel_that_is_too_old_is_told_what_it_lacks",
+        ),
+    ),
+)

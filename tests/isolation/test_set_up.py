@@ -1,0 +1,116 @@
+"""Set-up on trees that somebody has prepared: nothing leads out, and honest ones still work."""
+
+import errno
+import os
+
+from tests.kernel.harness import Sandbox
+from tests.kernel.pieces import bind, directory_root, tree_of
+from tests.kernel.test_bad_input import refused
+from tests.kernel.traces import snapshot
+
+OPENAT2 = 437
+
+
+# ---- The launcher's file ----
+
+
+def test_a_script_that_names_proc_self_exe_runs_nothing_of_the_launchers(sandbox: Sandbox) -> None:
+    """CVE-2019-5736: until the payload's program has started, that link leads to sbx itself.
+
+    Landlock's rules are what keeps it: the file lies in none of them. The control shows that
+    without them it is sbx that runs; and even then its file can't be written to.
+    """
+    script = sandbox.write("scripts/script", "#!/proc/self/exe\n", 0o755)
+    text = f"[filesystem]\nexecute = ['{os.path.dirname(script)}']\n"
+    before = snapshot(os.path.dirname(sandbox.launcher))
+    done = sandbox.run(text, script)
+    assert (done.returncode, done.stdout) == (126, ""), done
+    control = sandbox.run(text + "[landlock]\nenabled = false", script)
+    assert control.returncode == 125, control
+    assert "Python interpreter" in control.stderr
+    assert snapshot(os.path.dirname(sandbox.launcher)) == before
+
+
+# ---- /proc ----
+
+
+def test_a_mask_is_made_of_nothing_that_the_root_holds(sandbox: Sandbox) -> None:
+    """CVE-2025-31133: what covers a file is made by sbx, whatever the root has as /dev/null."""
+    tree = tree_of(sandbox)
+    secret = sandbox.write("tree/secret", "the secret")
+    os.symlink("/secret", f"{tree}/dev/null")
+    text = directory_root(tree)
+    for dev in ("private", "none"):
+        devices = f"[devices]\ndev = '{dev}'\n"
+        tries = [("read", "/secret"), ("read", "/proc/keys"), ("open", "/proc/keys", "w")]
+        shown, covered, opened = sandbox.attempts(text + devices, *tries)
+        assert (shown.value, covered.value) == ("the secret", "")
+        assert opened.outcome != "ok"
+        masked = text + devices + "[filesystem]\nmask = ['/secret']"
+        assert sandbox.attempt(masked, "read", "/secret").value == ""
+    with open(secret, encoding="ascii") as file:
+        assert file.read() == "the secret"
+
+
+def test_settings_go_to_the_kernel_and_not_to_a_proc_of_the_roots(sandbox: Sandbox) -> None:
+    """CVE-2019-16884: a directory that only looks like /proc takes no write in its place."""
+    tree = tree_of(sandbox, "proc/sys/user", "proc/self")
+    limit = "/proc/sys/user/max_user_namespaces"
+    for name in (limit, "/proc/self/uid_map", "/proc/self/setgroups", "/proc/self/oom_score_adj"):
+        path = sandbox.write(f"tree{name}", "12345")
+        os.chmod(path, 0o666)
+    before = snapshot(tree)
+    assert sandbox.attempt(directory_root(tree), "read", limit).value == "0\n"
+    assert snapshot(tree) == before
+    # The control: where no /proc is mounted over it, the one of the root's is what is read.
+    text = directory_root(tree) + "[filesystem]\nproc = 'none'\n[seccomp]\nallow = ['@namespaces']"
+    assert sandbox.attempt(text, "read", limit).value in {"12345", ""}
+
+
+# ---- Mount points ----
+
+
+def test_nothing_is_made_behind_a_dangling_link(sandbox: Sandbox) -> None:
+    """CVE-2024-45310: neither of a directory nor of a file, neither absolute nor relative."""
+    outside = sandbox.mkdir("outside", 0o777)
+    tree = tree_of(sandbox)
+    links = {"absolute": f"{outside}/new", "relative": "../" * 20 + outside.lstrip("/") + "/new"}
+    source = sandbox.write("source", "x")
+    before = snapshot(outside)
+    for name, target in links.items():
+        os.symlink(target, f"{tree}/{name}")
+        for statement in (
+            bind(source, f"/{name}"),
+            bind(outside, f"/{name}"),
+            bind(source, f"/{name}/below"),
+            f"[filesystem]\ntmpfs = ['/{name}']",
+        ):
+            sandbox.run(directory_root(tree) + statement, sandbox.probe, "exit", "0")
+            assert snapshot(outside) == before, (name, statement)
+    # The control: made by name outside of a sandbox, it appears there.
+    [made] = sandbox.outside(("open", f"{tree}/absolute", "wc"))
+    assert made.outcome == "ok"
+    assert snapshot(outside) != before
+
+
+def test_links_and_modes_of_an_honest_tree_are_no_obstacle(sandbox: Sandbox) -> None:
+    """/var/run is a link, a directory on the way is closed to listing, one has its group's bit."""
+    tree = tree_of(sandbox, "run/app", "var", "closed/within", "shared")
+    os.symlink("../run", f"{tree}/var/run")
+    os.symlink("/run/app", f"{tree}/app")
+    os.chmod(f"{tree}/closed", 0o711)
+    os.chmod(f"{tree}/shared", 0o2775)
+    source = sandbox.write("source/file", "of the source")
+    places = ("/var/run/app", "/closed/within", "/shared", "/app")
+    for place in places:
+        text = directory_root(tree) + bind(os.path.dirname(source), place)
+        assert sandbox.attempt(text, "read", f"{place}/file").value == "of the source", place
+
+
+def test_without_openat2_nothing_runs(sandbox: Sandbox) -> None:
+    """There is no second way to follow names; sbx says what it lacks."""
+    words = sandbox.arguments("", [sandbox.probe, "exit", "0"])
+    done = sandbox.program(words, before=refused(OPENAT2, errno.ENOSYS))
+    assert (done.returncode, done.stdout) == (125, ""), done
+    assert "the kernel is too old for it" in done.stderr or "lacks openat2" in done.stderr
+    assert sandbox.program(words).returncode == 0
