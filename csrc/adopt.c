@@ -2,6 +2,7 @@
 #include "adopt.h"
 #include "cgroup.h"
 #include "events.h"
+#include "fields.h"
 #include "python.h"
 #include "record.h"
 #include "service.h"
@@ -88,13 +89,6 @@ static int is_same_directory(int a, int b) {
 
 /* ---- The record ---- */
 
-static ssize_t read_record(int directory, const char *name, char *text, size_t size) {
-        cleanup_fd int fd = openat(directory, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-        ssize_t n = fd < 0 ? -1 : read(fd, text, size - 1);
-        text[n > 0 ? n : 0] = 0;
-        return n;
-}
-
 /* cgroups_remove() finds a cgroup by its directory's name. */
 static void take_cgroup(struct sbx_cgroups *g, const char *path) {
         const char *name = strrchr(path, '/');
@@ -110,7 +104,7 @@ static void take_cgroup(struct sbx_cgroups *g, const char *path) {
 
 static void take_cgroups(int directory, struct sbx_cgroups *g) {
         char text[RECORD_MAX];
-        ssize_t n = read_record(directory, "record", text, sizeof text);
+        ssize_t n = fields_read(directory, "record", text, sizeof text);
         for (const char *at = text; at < text + n; at += strlen(at) + 1)
                 if (strncmp(at, "cgroup=", 7) == 0)
                         take_cgroup(g, at + 7);
@@ -118,12 +112,8 @@ static void take_cgroups(int directory, struct sbx_cgroups *g) {
 
 static int64_t number_in(int directory, const char *key) {
         char text[RECORD_MAX];
-        ssize_t n = read_record(directory, "record", text, sizeof text);
-        size_t size = strlen(key);
-        for (const char *at = text; at < text + n; at += strlen(at) + 1)
-                if (strncmp(at, key, size) == 0)
-                        return strtoll(at + size, NULL, 10);
-        return 0;
+        const char *value = field_of(text, fields_read(directory, "record", text, sizeof text), key);
+        return value == NULL ? 0 : strtoll(value, NULL, 10);
 }
 
 /* ---- Taking over ---- */
@@ -145,7 +135,7 @@ static int take_over(struct survivor *s) {
                 read_end(s);
         if (r < 0)
                 return r;
-        if (!is_same_directory(directory, s->kept[KEPT_DIRECTORY]) || number_in(directory, "first=") != s->pid)
+        if (!is_same_directory(directory, s->kept[KEPT_DIRECTORY]) || number_in(directory, "first") != s->pid)
                 return -EXDEV;
         /* The lock on the directory is the init's descriptor's. */
         close_fd(&s->record.directory_fd);
@@ -163,8 +153,9 @@ int adopt_open(const char *name, char *const *environment, struct survivor *ret)
                 return -ENOENT;
         strcpy(s.record.name, name);
         s.record.runtime_fd = record_open_runtime(environment, 0);
-        if (s.record.runtime_fd >= 0)
-                s.record.directory_fd = openat(s.record.runtime_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (s.record.runtime_fd < 0)
+                return s.record.runtime_fd;
+        s.record.directory_fd = openat(s.record.runtime_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         int r = s.record.directory_fd < 0 || fstat(s.record.directory_fd, &st) < 0 ? -errno : 0;
         if (r >= 0 && (st.st_uid != geteuid() || (st.st_mode & 077) != 0))
                 r = -EPERM;
@@ -218,7 +209,6 @@ static int prepare_again(const struct sbx_launch *launch, struct survivor *s, st
 }
 
 int sbx_adopt(const struct sbx_launch *launch, struct survivor *s, struct sbx_child *ret_child) {
-        struct timespec now;
         struct sbx_child child = {
                 .pid = s->pid,
                 .pidfd = take_fd(&s->pidfd),
@@ -227,12 +217,13 @@ int sbx_adopt(const struct sbx_launch *launch, struct survivor *s, struct sbx_ch
                 .has_init = 1,
                 .started = 1,
         };
-        clock_gettime(CLOCK_REALTIME, &now);
-        int64_t age = now.tv_sec * 1000000000ll + now.tv_nsec - number_in(launch->record->directory_fd, "started_ns=");
+        int64_t age = realtime_ns() - number_in(launch->record->directory_fd, "started_ns");
         child.usage.begun_ns = monotonic_ns() - (uint64_t) (age > 0 ? age : 0);
         int r = prepare_again(launch, s, &child.service);
         if (r < 0) {
                 service_free(child.service);
+                close_fd(&child.pidfd);
+                close_fd(&child.status_fd);
                 return r;
         }
         take_cgroups(launch->record->directory_fd, &child.cgroups);

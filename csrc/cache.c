@@ -24,6 +24,11 @@ const char *cache_variable(char *const *environment, const char *name) {
         return NULL;
 }
 
+uint64_t cache_number(char *const *environment, const char *name) {
+        const char *text = cache_variable(environment, name);
+        return text == NULL || *text < '0' || *text > '9' ? 0 : strtoull(text, NULL, 10);
+}
+
 static int is_private(int fd, mode_t type, mode_t mode) {
         struct stat st;
         if (fstat(fd, &st) < 0)

@@ -19,3 +19,5 @@ int cache_read(int fd, struct cached_plan *ret_plan);
 
 /* The value of a variable in environment, or NULL. */
 const char *cache_variable(char *const *environment, const char *name);
+/* The number that it begins with; 0 without one. */
+uint64_t cache_number(char *const *environment, const char *name);

@@ -143,7 +143,9 @@ static int set_value(int directory, const char *file, const char *value) {
         if (above < 0 || read_text(above, file, text, sizeof text) != 1)
                 return -ERANGE;
         r = inherit(above, file, 1);
-        return r < 0 ? r : write_text(directory, file, value) == -EACCES ? -ERANGE : 0;
+        if (r >= 0)
+                r = write_text(directory, file, value);
+        return r == -EACCES ? -ERANGE : r;
 }
 
 static uint32_t detail_of_value(int error) {
@@ -163,7 +165,7 @@ static uint32_t detail_of_value(int error) {
 }
 
 /* Those of version 1 are always on; those of version 2 as soon as the cgroups above say so. */
-static int measure_with(struct context *c, struct sbx_cgroup *cgroup, size_t controller) {
+static void measure_with(struct context *c, struct sbx_cgroup *cgroup, size_t controller) {
         uint32_t detail;
         int here = controller < CONTROLLERS &&
                    (c->cgroups.version == 1 ||
@@ -171,7 +173,6 @@ static int measure_with(struct context *c, struct sbx_cgroup *cgroup, size_t con
                                                               cgroup_enable(cgroup->directory, controllers[controller].name, &detail) >= 0)));
         if (here)
                 cgroup->controllers |= controllers[controller].bit;
-        return 0;
 }
 
 int prepare_set_cgroup(struct context *c, const void *payload) {
@@ -182,8 +183,10 @@ int prepare_set_cgroup(struct context *c, const void *payload) {
         struct sbx_cgroup *cgroup = find_or_make(c, op, &r);
         if (cgroup == NULL)
                 return r;
-        if (*file == 0)
-                return measure_with(c, cgroup, number);
+        if (*file == 0) {
+                measure_with(c, cgroup, number);
+                return 0;
+        }
         if (strchr(file, '/') != NULL || strlen(file) > 40)
                 return -EINVAL;
         r = set_value(cgroup->directory, file, value);

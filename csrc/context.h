@@ -5,6 +5,7 @@
 
 #include <limits.h>
 #include <signal.h>
+#include <sys/uio.h>
 
 enum report_kind {
         REPORT_STARTED = 1,
@@ -147,7 +148,7 @@ long wait_for_signal(const uint64_t *set, siginfo_t *ret_info, int brief);
 /* supervise.c */
 int child_report(struct sbx_child *child, struct report *ret_report);
 
-/* service.c: the variables that the payload gets of it; how many */
+/* service_launch.c: the variables that the payload gets of it; how many */
 uint32_t service_variables(const struct context *c, char **environment);
 #define SERVICE_VARIABLES 6u
 
@@ -155,8 +156,16 @@ uint32_t service_variables(const struct context *c, char **environment);
 void secrets_wipe(struct context *c);
 int secrets_hide(const struct context *c, const char *entry, size_t size);
 
-/* channel.c */
+/* channel.c: bytes, or -1 with errno, as sendmsg(2) and recvmsg(2) */
+#define CHANNEL_MAX_FDS 16u
+/* flags: of sendmsg. */
+ssize_t send_with_fds(int socket, const struct iovec *parts, size_t part_count, const int *fds, uint32_t count, int flags);
+/* Doesn't wait. */
 ssize_t send_with_fd(int socket, const void *data, size_t size, int fd);
+/* *ret_fd: what came along, or -1. flags: of recvmsg. */
+ssize_t receive_with_fd(int socket, void *data, size_t size, int *ret_fd, int flags);
+/* Has SIGIO come to this process whenever the descriptor has something: 0, or -errno. */
+int announce_by_signal(int fd);
 
 /* call.c */
 void await_call(struct context *c);

@@ -5,7 +5,6 @@
 #include "sys.h"
 
 #include <stdio.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -94,12 +93,12 @@ static int may_ask(int fd) {
 
 static void take_connection(void *owner, int listener, uint32_t events) {
         struct supervision *s = owner;
-        struct connection *free = connection_of(s, -1);
+        struct connection *place = connection_of(s, -1);
         cleanup_fd int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
         (void) events;
-        if (fd < 0 || free == NULL || !may_ask(fd) || loop_add(&s->loop, fd, EPOLLIN, serve_request, s) < 0)
+        if (fd < 0 || place == NULL || !may_ask(fd) || loop_add(&s->loop, fd, EPOLLIN, serve_request, s) < 0)
                 return;
-        free->fd = take_fd(&fd);
+        place->fd = take_fd(&fd);
 }
 
 int control_open(struct supervision *s) {

@@ -2,6 +2,7 @@
 #include "health.h"
 #include "control.h"
 #include "events.h"
+#include "fields.h"
 #include "manager.h"
 #include "probe.h"
 #include "record.h"
@@ -13,7 +14,6 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <time.h>
 
 #define REASON_MAX 256 /* bytes of what a check says at last that are kept */
 #define OUTPUT_TURN 16 /* reads of it at once */
@@ -82,19 +82,14 @@ static const char *const state_names[] = {
 
 static void publish(const struct health *h) {
         char text[REASON_MAX + 256];
-        int directory = h->v->launch->record == NULL ? -1 : h->v->launch->record->directory_fd;
         int n = snprintf(text, sizeof text, "state=%s%csince_ns=%lld%cfailures=%llu%creason=%s%c", state_names[h->state], 0,
                          (long long) h->since_ns, 0, (unsigned long long) h->failures, 0, h->reason, 0);
-        cleanup_fd int fd = directory < 0 ? -1 : openat(directory, "health.new", O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
-        if (fd >= 0 && write(fd, text, (size_t) n) == n)
-                renameat(directory, "health.new", directory, "health");
+        service_tell(h->v, "health", text, (size_t) n);
 }
 
 static void enter(struct health *h, enum health_state state) {
         char status[REASON_MAX + 32];
-        struct timespec now;
-        clock_gettime(CLOCK_REALTIME, &now);
-        h->since_ns = now.tv_sec * 1000000000ll + now.tv_nsec;
+        h->since_ns = realtime_ns();
         h->state = state;
         if (state == HEALTH_STARTING)
                 return;
@@ -110,33 +105,17 @@ static int is_ending(const struct health *h) {
         return h->v->state == SERVICE_STOPPING || h->v->child->ended_for != 0;
 }
 
-static ssize_t read_small(int directory, const char *path, char *to, size_t size) {
-        cleanup_fd int fd = openat(directory, path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-        ssize_t n = fd < 0 ? -1 : read(fd, to, size - 1);
-        if (n >= 0)
-                to[n] = 0;
-        return n;
-}
-
-static const char *value_in(const char *text, ssize_t size, const char *key) {
-        size_t n = strlen(key);
-        for (const char *at = text; at < text + size; at += strlen(at) + 1)
-                if (strncmp(at, key, n) == 0 && at[n] == '=')
-                        return at + n + 1;
-        return NULL;
-}
-
 /* `sbx pause` leaves its mark, and somebody else may have let it go on: sandbox/live/records.py reads it as well. */
 int service_is_paused(const struct service *v) {
         const struct sbx_record *record = v->launch->record;
         char mark[PATH_MAX + 256], path[PATH_MAX + 256], now[64];
-        ssize_t n = record == NULL || record->directory_fd < 0 ? -1 : read_small(record->directory_fd, "paused", mark, sizeof mark);
-        const char *directory = n < 0 ? NULL : value_in(mark, n, "path"), *file = n < 0 ? NULL : value_in(mark, n, "file");
-        const char *thawed = n < 0 ? NULL : value_in(mark, n, "thawed");
+        ssize_t n = record == NULL || record->directory_fd < 0 ? -1 : fields_read(record->directory_fd, "paused", mark, sizeof mark);
+        const char *directory = n < 0 ? NULL : field_of(mark, n, "path"), *file = n < 0 ? NULL : field_of(mark, n, "file");
+        const char *thawed = n < 0 ? NULL : field_of(mark, n, "thawed");
         if (directory == NULL || file == NULL || thawed == NULL)
                 return 0;
         snprintf(path, sizeof path, "%s/%s", directory, file);
-        if (read_small(AT_FDCWD, path, now, sizeof now) < 0)
+        if (fields_read(AT_FDCWD, path, now, sizeof now) < 0)
                 return 0;
         now[strcspn(now, " \t\r\n")] = 0;
         return strcmp(now, thawed) != 0;
@@ -147,12 +126,8 @@ static int is_settling(const struct health *h) {
         return h->state == HEALTH_STARTING && since_us < h->op->start_period_us;
 }
 
-static int64_t later(uint64_t us) {
-        return us >= INT64_MAX / NS_PER_US / 4 ? LOOP_NEVER : loop_now() + (int64_t) us * NS_PER_US;
-}
-
 static void check_later(struct health *h) {
-        int64_t due = later(h->op->interval_us), soon = loop_now() + SETTLING_NS;
+        int64_t due = loop_after(h->op->interval_us), soon = loop_now() + SETTLING_NS;
         if (!is_ending(h))
                 loop_at(&h->v->s->loop, is_settling(h) && soon < due ? soon : due, check, h);
 }
@@ -261,19 +236,8 @@ union answer {
 
 /* A pidfd comes along that isn't needed: a check ends when its connection does. */
 static ssize_t hear(int from, union answer *ret) {
-        union {
-                struct cmsghdr head;
-                char bytes[CMSG_SPACE(sizeof(int))];
-        } control;
-        struct iovec data = { ret, sizeof *ret };
-        struct msghdr message = { .msg_iov = &data, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control };
-        ssize_t n = recvmsg(from, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
-        const struct cmsghdr *head = n <= 0 ? NULL : CMSG_FIRSTHDR(&message);
-        if (head != NULL && head->cmsg_type == SCM_RIGHTS) {
-                int fd;
-                memcpy(&fd, CMSG_DATA(head), sizeof fd);
-                close(fd);
-        }
+        cleanup_fd int pidfd = -1;
+        ssize_t n = receive_with_fd(from, ret, sizeof *ret, &pidfd, MSG_DONTWAIT);
         return n < 0 ? -errno : n;
 }
 
@@ -310,10 +274,6 @@ static int send_call(const struct health *h, int to, int output) {
         const struct plan_ref *words = plan_list(h->plan, h->op->words);
         char strings[CALL_MAX_MESSAGE / 2] = ""; /* first the working directory: the profile's */
         int fds[3] = { h->null_fd, output, output };
-        union {
-                struct cmsghdr head;
-                char bytes[CMSG_SPACE(3 * sizeof(int))];
-        } control = { 0 };
         call.size = 1;
         for (uint32_t i = 0; i < h->op->words.len; i++) {
                 if (words[i].len >= sizeof strings - call.size)
@@ -322,15 +282,10 @@ static int send_call(const struct health *h, int to, int output) {
                 call.size += words[i].len + 1;
         }
         struct iovec parts[] = { { &call, sizeof call }, { (void *) (uintptr_t) numbers, sizeof numbers }, { strings, call.size } };
-        struct msghdr message = { .msg_iov = parts, .msg_iovlen = 3, .msg_control = &control, .msg_controllen = sizeof control };
-        control.head.cmsg_level = SOL_SOCKET;
-        control.head.cmsg_type = SCM_RIGHTS;
-        control.head.cmsg_len = CMSG_LEN(sizeof fds);
-        memcpy(CMSG_DATA(&control.head), fds, sizeof fds);
         request.value = h->op->kind == HEALTH_COMMAND ? 0 : CONTROL_PROBE;
         if (send(to, &request, sizeof request, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
                 return -errno;
-        return sendmsg(to, &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
+        return send_with_fds(to, parts, 3, fds, 3, MSG_DONTWAIT) < 0 ? -errno : 0;
 }
 
 static int start(struct health *h) {
@@ -351,7 +306,7 @@ static int start(struct health *h) {
         if (r >= 0)
                 r = loop_add(&h->v->s->loop, h->output, EPOLLIN, written, h);
         if (r >= 0)
-                r = loop_at(&h->v->s->loop, later(h->op->timeout_us), timed_out, h);
+                r = loop_at(&h->v->s->loop, loop_after(h->op->timeout_us), timed_out, h);
         if (r >= 0 && send_with_fd(h->v->child->status_fd, &report, sizeof report, theirs) < 0)
                 r = -errno;
         return r;
@@ -380,7 +335,7 @@ void health_begin(struct health *h, struct service *v) {
         h->begun_ns = loop_now();
         enter(h, HEALTH_STARTING);
         publish(h);
-        int64_t due = later(h->op->interval_us), soon = loop_now() + SETTLING_NS;
+        int64_t due = loop_after(h->op->interval_us), soon = loop_now() + SETTLING_NS;
         loop_at(&v->s->loop, soon < due ? soon : due, check, h);
 }
 

@@ -2,6 +2,7 @@
 #include "join.h"
 #include "context.h"
 #include "control.h"
+#include "fields.h"
 #include "options.h"
 #include "record.h"
 #include "serve.h"
@@ -98,29 +99,17 @@ static int send_call(int to, const struct wish *w) {
         static const int32_t numbers[3] = { 0, 1, 2 };
         struct serve_call call = { .magic = CALL_MAGIC, .variables = w->variable_count, .descriptors = 3 };
         uint8_t *strings = NULL;
-        union {
-                struct cmsghdr head;
-                char bytes[CMSG_SPACE(4 * sizeof(int))];
-        } control = { 0 };
-        int fds[4] = { 0, 1, 2 }, count = 3;
         int r = put_strings(w, &strings, &call.size, &call.words);
         if (r < 0)
                 return r;
         call.in_file = call.size > CALL_MAX_MESSAGE / 2;
         cleanup_fd int file = call.in_file ? memory_file(strings, call.size) : -1;
-        if (call.in_file) {
-                memmove(fds + 1, fds, 3 * sizeof *fds);
-                fds[0] = file;
-                count = 4;
-        }
-        struct iovec parts[] = { { &call, sizeof call }, { (void *) numbers, sizeof numbers }, { strings, call.size } };
-        struct msghdr message = { .msg_iov = parts, .msg_iovlen = call.in_file ? 2 : 3, .msg_control = &control };
-        message.msg_controllen = CMSG_SPACE((size_t) count * sizeof(int));
-        control.head.cmsg_level = SOL_SOCKET;
-        control.head.cmsg_type = SCM_RIGHTS;
-        control.head.cmsg_len = CMSG_LEN((size_t) count * sizeof(int));
-        memcpy(CMSG_DATA(&control.head), fds, (size_t) count * sizeof(int));
-        r = (call.in_file && file < 0) || sendmsg(to, &message, MSG_NOSIGNAL) < 0 ? -errno : 0;
+        int with_file[] = { file, 0, 1, 2 };
+        struct iovec parts[] = { { &call, sizeof call }, { (void *) (uintptr_t) numbers, sizeof numbers }, { strings, call.size } };
+        if (call.in_file && file < 0)
+                r = file;
+        else if (send_with_fds(to, parts, call.in_file ? 2 : 3, with_file + !call.in_file, call.in_file ? 4 : 3, 0) < 0)
+                r = -errno;
         free(strings);
         return r;
 }
@@ -142,17 +131,11 @@ union answer {
 
 /* 0 where the init has gone, and with it everything. */
 static ssize_t hear(int from, union answer *ret, int *pidfd) {
-        union {
-                struct cmsghdr head;
-                char bytes[CMSG_SPACE(sizeof(int))];
-        } control;
-        struct iovec data = { ret, sizeof *ret };
-        struct msghdr message = { .msg_iov = &data, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control };
-        ssize_t n = recvmsg(from, &message, MSG_CMSG_CLOEXEC);
-        const struct cmsghdr *head = n <= 0 ? NULL : CMSG_FIRSTHDR(&message);
-        if (head != NULL && head->cmsg_type == SCM_RIGHTS) {
+        int fd;
+        ssize_t n = receive_with_fd(from, ret, sizeof *ret, &fd, 0);
+        if (fd >= 0) {
                 close_fd(pidfd);
-                memcpy(pidfd, CMSG_DATA(head), sizeof *pidfd);
+                *pidfd = fd;
         }
         if (n < 0)
                 return -errno;
@@ -191,19 +174,12 @@ static int attend(int connection, int signals, struct joining *ret) {
 
 /* The plan lies with the supervisor, whose record says where. */
 static int open_plan(int directory) {
-        char text[4096], path[64];
-        int supervisor = 0, number = 0;
-        cleanup_fd int fd = openat(directory, "record", O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-        ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
-        if (n <= 0)
+        char text[RECORD_MAX], path[64];
+        ssize_t n = fields_read(directory, "record", text, sizeof text);
+        const char *supervisor = field_of(text, n, "supervisor"), *number = field_of(text, n, "plan_fd");
+        if (supervisor == NULL || number == NULL || atoi(supervisor) <= 0 || atoi(number) <= 0)
                 return -1;
-        text[n] = 0;
-        for (const char *at = text; at < text + n; at += strlen(at) + 1)
-                if (sscanf(at, "supervisor=%d", &supervisor) != 1)
-                        sscanf(at, "plan_fd=%d", &number);
-        if (supervisor <= 0 || number <= 0)
-                return -1;
-        snprintf(path, sizeof path, "/proc/%d/fd/%d", supervisor, number);
+        snprintf(path, sizeof path, "/proc/%d/fd/%d", atoi(supervisor), atoi(number));
         return open(path, O_RDONLY | O_CLOEXEC);
 }
 

@@ -8,13 +8,6 @@
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 
-static int announce_by_signal(int fd) {
-        int flags = fcntl(fd, F_GETFL);
-        if (flags < 0 || fcntl(fd, F_SETOWN, getpid()) < 0)
-                return -errno;
-        return fcntl(fd, F_SETFL, flags | O_ASYNC) < 0 ? -errno : 0;
-}
-
 void joined_prepare(struct joined *j, const struct plan_record *from, uint32_t index) {
         j->from = from;
         j->index = index;
@@ -113,21 +106,13 @@ static void start_program(struct joined *j, struct context *c, int connection) {
 
 static int take_connection(const struct context *c) {
         struct report report;
-        union {
-                struct cmsghdr head;
-                char bytes[CMSG_SPACE(sizeof(int))];
-        } control;
-        struct iovec data = { &report, sizeof report };
-        struct msghdr message = { .msg_iov = &data, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control };
-        int fd = -1;
-        ssize_t n = recvmsg(c->status_fd, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+        cleanup_fd int fd = -1;
+        ssize_t n = receive_with_fd(c->status_fd, &report, sizeof report, &fd, MSG_DONTWAIT);
         if (n < 0)
                 return -errno;
-        const struct cmsghdr *head = CMSG_FIRSTHDR(&message);
-        if (n != sizeof report || report.kind != REPORT_CALLER || head == NULL || head->cmsg_type != SCM_RIGHTS)
+        if (n != sizeof report || report.kind != REPORT_CALLER || fd < 0)
                 return n == 0 ? -EPIPE : -EBADMSG;
-        memcpy(&fd, CMSG_DATA(head), sizeof fd);
-        return fd;
+        return take_fd(&fd);
 }
 
 static int has_hung_up(int fd) {

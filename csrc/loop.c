@@ -14,6 +14,10 @@ int64_t loop_now(void) {
         return now.tv_sec * 1000000000ll + now.tv_nsec;
 }
 
+int64_t loop_after(uint64_t us) {
+        return us >= LOOP_LONGEST_US ? LOOP_NEVER : loop_now() + (int64_t) us * 1000;
+}
+
 static int64_t earliest(const struct loop *l) {
         int64_t first = LOOP_NEVER;
         for (uint32_t i = 0; i < LOOP_TIMERS; i++)
@@ -79,12 +83,12 @@ static int control(const struct loop *l, int how, int fd, uint32_t events) {
 }
 
 int loop_add(struct loop *l, int fd, uint32_t events, loop_ready *ready, void *owner) {
-        struct loop_source *free = source_of(l, -1);
-        if (free == NULL)
+        struct loop_source *place = source_of(l, -1);
+        if (place == NULL)
                 return -ENOSPC;
         int r = control(l, EPOLL_CTL_ADD, fd, events);
         if (r >= 0)
-                *free = (struct loop_source) { fd, ready, owner };
+                *place = (struct loop_source) { fd, ready, owner };
         return r;
 }
 
@@ -101,18 +105,18 @@ void loop_remove(struct loop *l, int fd) {
 }
 
 int loop_at(struct loop *l, int64_t due_ns, loop_due *due, void *owner) {
-        struct loop_timer *free = NULL;
+        struct loop_timer *place = NULL;
         for (uint32_t i = 0; i < LOOP_TIMERS; i++) {
                 struct loop_timer *timer = &l->timers[i];
                 if (timer->due == due && timer->owner == owner)
                         timer->due = NULL;
-                if (timer->due == NULL && free == NULL)
-                        free = timer;
+                if (timer->due == NULL && place == NULL)
+                        place = timer;
         }
-        if (due_ns != LOOP_NEVER && free == NULL)
+        if (due_ns != LOOP_NEVER && place == NULL)
                 return -ENOSPC;
         if (due_ns != LOOP_NEVER)
-                *free = (struct loop_timer) { due_ns, due, owner };
+                *place = (struct loop_timer) { due_ns, due, owner };
         return set_clock(l);
 }
 

@@ -6,6 +6,7 @@
 #define LOOP_SOURCES 96u
 #define LOOP_TIMERS 24u
 #define LOOP_NEVER INT64_MAX
+#define LOOP_LONGEST_US ((uint64_t) INT64_MAX / 4000)
 
 typedef void loop_ready(void *owner, int fd, uint32_t events);
 typedef void loop_due(void *owner);
@@ -36,6 +37,8 @@ void loop_remove(struct loop *l, int fd);
 /* Calls once at this moment; the one timer of this function and owner is moved, and taken away by LOOP_NEVER. */
 int loop_at(struct loop *l, int64_t due_ns, loop_due *due, void *owner);
 int64_t loop_now(void);
+/* The moment in so many microseconds; LOOP_NEVER where they are LOOP_LONGEST_US or more. */
+int64_t loop_after(uint64_t us);
 
 /* Serves what is there; waits for something first where that is asked for.  0, or -errno. */
 int loop_turn(struct loop *l, int wait);

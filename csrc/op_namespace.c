@@ -15,9 +15,7 @@ int perform_create_proc(struct context *c, const void *payload) {
         if (((const struct op_number *) payload)->value & PROC_PIDS_ONLY)
                 r = CALL(SYS_fsconfig, fs, FSCONFIG_STRING, "subset", "pid", 0);
         if (r >= 0)
-                r = CALL(SYS_fsconfig, fs, FSCONFIG_CREATE, NULL, NULL, 0);
-        if (r >= 0)
-                r = CALL(SYS_fsmount, fs, FSMOUNT_CLOEXEC_FLAG, (unsigned) (ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC));
+                r = sys_new_mount(fs, ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC);
         if (r < 0)
                 return r;
         close_fd(&c->proc_fd);

@@ -43,7 +43,7 @@ int open_overlay(struct context *c, const void *payload) {
                 r = open_layer(c, string_of(c, lower[i]), ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV);
         if (r < 0)
                 return r;
-        if (op->upper.len == 0) {
+        if (op->upper.len == 0) { /* on a tmpfs of ours: mount points may be made in it */
                 c->layer_fds[c->layers_opened++] = -1;
                 return 0;
         }
@@ -98,15 +98,6 @@ static int overlay_upper(struct context *c, const struct op_mount_overlay *op, c
         return 0;
 }
 
-/* What is on a tmpfs of ours above is ours too: mount points may be made in it. */
-static int note_device(struct context *c, int mount) {
-        struct stat st;
-        if (fstat(mount, &st) < 0)
-                return -errno;
-        c->devices[c->device_count++] = st.st_dev;
-        return 0;
-}
-
 int perform_mount_overlay(struct context *c, const void *payload) {
         const struct op_mount_overlay *op = payload;
         char layers[MAX_LAYERS * 16] = "", name[16], top[16] = "", upper[64], work[64];
@@ -139,21 +130,20 @@ int perform_mount_overlay(struct context *c, const void *payload) {
                 r = CALL(SYS_fsconfig, fs, FSCONFIG_STRING, "workdir", work, 0);
         if (r >= 0 && c->maps != NULL) /* trusted.* attributes need the initial user namespace */
                 r = CALL(SYS_fsconfig, fs, FSCONFIG_FLAG, "userxattr", NULL, 0);
-        if (r >= 0)
-                r = CALL(SYS_fsconfig, fs, FSCONFIG_CREATE, NULL, NULL, 0);
         if (r < 0)
                 return r;
-        int fd = CALL(SYS_fsmount, fs, FSMOUNT_CLOEXEC_FLAG, (unsigned) op->attributes);
+        cleanup_fd int fd = sys_new_mount(fs, op->attributes);
         if (fd < 0)
                 return fd;
         if (op->upper.len == 0) {
-                r = note_device(c, fd);
+                r = remember_ours(c, fd);
                 if (r < 0)
                         return r;
         }
-        if (c->root_fd < 0)
-                return install_root(c, fd);
-        r = attach_at(c, fd, string_of(c, op->target), 1, 1);
-        close(fd);
+        if (c->root_fd >= 0)
+                return attach_at(c, fd, string_of(c, op->target), 1, 1);
+        r = install_root(c, fd);
+        if (r >= 0)
+                take_fd(&fd);
         return r;
 }

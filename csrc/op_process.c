@@ -56,21 +56,6 @@ int perform_new_session(struct context *c, const void *payload) {
         return setsid() < 0 ? -errno : 0;
 }
 
-static int send_descriptor(int to, int fd) {
-        char byte = 0;
-        union {
-                struct cmsghdr head;
-                char bytes[CMSG_SPACE(sizeof(int))];
-        } control = { 0 };
-        struct iovec data = { &byte, 1 };
-        struct msghdr message = { .msg_iov = &data, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control };
-        control.head.cmsg_level = SOL_SOCKET;
-        control.head.cmsg_type = SCM_RIGHTS;
-        control.head.cmsg_len = CMSG_LEN(sizeof(int));
-        memcpy(CMSG_DATA(&control.head), &fd, sizeof fd);
-        return sendmsg(to, &message, MSG_NOSIGNAL) < 0 ? -errno : 0;
-}
-
 /* The size and settings of the caller's terminal, before a program can ask for them. */
 static void copy_terminal(uint32_t streams, int slave) {
         struct winsize size;
@@ -104,7 +89,7 @@ int perform_open_terminal(struct context *c, const void *payload) {
                 return -errno;
         copy_terminal(c->launch->terminal, slave);
         set_window(c->launch->window, slave);
-        r = send_descriptor(c->status_fd, master);
+        r = send_with_fd(c->status_fd, "", 1, master) < 0 ? -errno : 0;
         for (int fd = 0; r >= 0 && fd < 3; fd++)
                 if ((c->launch->terminal >> fd & 1) && dup2(slave, fd) < 0)
                         r = -errno;

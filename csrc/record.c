@@ -1,6 +1,7 @@
 /* The runtime directory, and a live sandbox's place in it. */
 #include "record.h"
 #include "cache.h"
+#include "fields.h"
 #include "plan.h"
 #include "service.h"
 #include "sys.h"
@@ -234,34 +235,22 @@ static void put_cgroups(struct text *t, const struct sbx_cgroups *g) {
         }
 }
 
-static int store(int directory, const struct text *t) {
-        cleanup_fd int fd = openat(directory, "record.new", O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
-        if (fd < 0)
-                return -errno;
-        ssize_t n = write(fd, t->bytes, t->size);
-        if (n != (ssize_t) t->size)
-                return n < 0 ? -errno : -ENOSPC;
-        return renameat(directory, "record.new", directory, "record") < 0 ? -errno : 0;
-}
-
 int record_write(const struct sbx_launch *launch, const struct sbx_child *child) {
         struct sbx_record *record = launch->record;
         const struct op_identify *identity = identity_of(launch->plan);
         struct text t = { .size = 0 };
-        struct timespec now;
-        clock_gettime(CLOCK_REALTIME, &now);
         put(&t, "version", RECORD_VERSION);
         put(&t, "name", record->name);
         put(&t, "profile", identity == NULL ? "" : plan_string(launch->plan, identity->profile));
         put_number(&t, "supervisor", getpid());
         put_number(&t, "first", child->pid);
         put_number(&t, "has_init", child->has_init);
-        put_number(&t, "started_ns", now.tv_sec * 1000000000ll + now.tv_nsec);
+        put_number(&t, "started_ns", realtime_ns());
         put_number(&t, "plan_fd", launch->plan_fd);
         put_number(&t, "survive", child->service != NULL && service_survives(child->service));
         put_cgroups(&t, &child->cgroups);
         put_words(&t, launch->plan, launch->argv);
-        int r = store(record->directory_fd, &t);
+        int r = fields_replace(record->directory_fd, "record", t.bytes, t.size);
         if (r < 0)
                 record_remove(record);
         return r;
@@ -271,11 +260,9 @@ int record_take(const struct sbx_launch *launch) {
         char old[RECORD_MAX];
         struct text t = { .size = 0 };
         int directory = launch->record->directory_fd;
-        cleanup_fd int fd = openat(directory, "record", O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-        ssize_t n = fd < 0 ? -1 : read(fd, old, sizeof old - 1);
+        ssize_t n = fields_read(directory, "record", old, sizeof old);
         if (n < 0)
-                return -errno;
-        old[n] = 0;
+                return (int) n;
         for (char *at = old, *next; at < old + n; at = next) {
                 char *equals = strchr(at, '=');
                 next = at + strlen(at) + 1;
@@ -289,7 +276,7 @@ int record_take(const struct sbx_launch *launch) {
                 else
                         put(&t, at, equals + 1);
         }
-        return store(directory, &t);
+        return fields_replace(directory, "record", t.bytes, t.size);
 }
 
 void record_remove(struct sbx_record *r) {

@@ -51,11 +51,9 @@ int new_tmpfs(struct context *c, uint64_t size, uint64_t inodes, uint64_t mode, 
                 r = CALL(SYS_fsconfig, fs, FSCONFIG_STRING, "uid", number_text(text + sizeof text, uid, 10), 0);
         if (r >= 0 && gid > 0)
                 r = CALL(SYS_fsconfig, fs, FSCONFIG_STRING, "gid", number_text(text + sizeof text, gid, 10), 0);
-        if (r >= 0)
-                r = CALL(SYS_fsconfig, fs, FSCONFIG_CREATE, NULL, NULL, 0);
         if (r < 0)
                 return r;
-        cleanup_fd int mount = CALL(SYS_fsmount, fs, FSMOUNT_CLOEXEC_FLAG, (unsigned) attributes);
+        cleanup_fd int mount = sys_new_mount(fs, attributes);
         if (mount < 0)
                 return mount;
         r = remember_ours(c, mount);

@@ -128,22 +128,17 @@ int secrets_hide(const struct context *c, const char *entry, size_t size) {
 
 /* Of the sandbox's own user namespace, which may mount it and no swap will ever see it. */
 static int new_ramfs(struct context *c) {
-        struct stat st;
         cleanup_fd int fs = CALL(SYS_fsopen, "ramfs", FSOPEN_CLOEXEC_FLAG);
         if (fs < 0)
                 return fs;
         int r = CALL(SYS_fsconfig, fs, FSCONFIG_STRING, "mode", "0500", 0);
-        if (r >= 0)
-                r = CALL(SYS_fsconfig, fs, FSCONFIG_CREATE, NULL, NULL, 0);
         if (r < 0)
                 return r;
-        cleanup_fd int mount = CALL(SYS_fsmount, fs, FSMOUNT_CLOEXEC_FLAG, (unsigned) (ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC));
+        cleanup_fd int mount = sys_new_mount(fs, ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC);
         if (mount < 0)
                 return mount;
-        if (fstat(mount, &st) < 0)
-                return -errno;
-        c->devices[c->device_count++] = st.st_dev;
-        return take_fd(&mount);
+        r = remember_ours(c, mount);
+        return r < 0 ? r : take_fd(&mount);
 }
 
 int perform_mount_secrets(struct context *c, const void *payload) {

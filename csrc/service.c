@@ -1,7 +1,7 @@
 /* The life of a service: started, ready, reloading, stopping, and what each of them may take. */
 #include "service.h"
-#include "cache.h"
 #include "events.h"
+#include "fields.h"
 #include "health.h"
 #include "manager.h"
 #include "notify.h"
@@ -15,115 +15,12 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <time.h>
 
-#define NS_PER_US 1000ll
-#define LONGEST_US (INT64_MAX / NS_PER_US / 4) /* a bound further away than this is none */
 #define SOON_NS 100000000ll
 #define MORE_TIME 10 /* what EXTEND_TIMEOUT_USEC can make of a timeout: so many times as long */
 
-/* ---- Launching ---- */
-
 int service_survives(const struct service *v) {
         return v->survive != NULL;
-}
-
-static uint64_t number_in(char *const *environment, const char *name) {
-        const char *text = cache_variable(environment, name);
-        return text == NULL || *text < '0' || *text > '9' ? 0 : strtoull(text, NULL, 10);
-}
-
-/* Who watches over the supervisor has to hear of the payload: the shorter of both times holds.  The payload is ended a
- * little before the manager would end the supervisor. */
-static void set_watchdog(struct service *v, const struct op_run_service *op, char *const *environment) {
-        uint64_t callers = number_in(environment, "WATCHDOG_USEC"), pid = number_in(environment, "WATCHDOG_PID");
-        if (op->type != SERVICE_NOTIFY || (pid != 0 && pid != (uint64_t) getpid()))
-                callers = 0;
-        uint64_t early = callers - callers / 8;
-        int has_both = op->watchdog_us > 0 && callers > 0;
-        v->watchdog_us = has_both && callers < op->watchdog_us ? callers : op->watchdog_us > 0 ? op->watchdog_us : callers;
-        v->bites_after_us = callers > 0 && early < v->watchdog_us ? early : v->watchdog_us;
-}
-
-/* Without a record it is a launch that somebody else attends to in a way of their own: sbx run --explain, the library. */
-int prepare_run_service(struct context *c, const void *payload) {
-        const struct op_run_service *op = payload;
-        struct sbx_record *record = c->launch->record;
-        if (record == NULL)
-                return 0;
-        c->at.stage = STAGE_RECORD;
-        int r = record->directory_fd >= 0 ? 0 : record_claim(c->launch);
-        if (r < 0)
-                return r;
-        c->at.stage = STAGE_PREPARE;
-        struct service *v = calloc(1, sizeof *v);
-        if (v == NULL)
-                return -ENOMEM;
-        v->op = op;
-        v->launch = c->launch;
-        set_watchdog(v, op, c->launch->environment);
-        c->service = v;
-        int is_awaited = op->type == SERVICE_NOTIFY || manager_awaits(c->launch->environment);
-        return is_awaited ? manager_open(c->launch->environment, &v->manager) : 0;
-}
-
-/* The payload's own id is filled in when it has one. */
-#define PID_ROOM "          "
-
-uint32_t service_variables(const struct context *c, char **environment) {
-        struct service *v = c->service;
-        uint32_t n = 0;
-        if (v == NULL)
-                return 0;
-        if (v->notify != NULL) {
-                snprintf(v->variables[0], SERVICE_VARIABLE_MAX, "NOTIFY_SOCKET=%s", notify_path(v->notify));
-                environment[n++] = v->variables[0];
-        }
-        if (v->watchdog_us > 0) {
-                snprintf(v->variables[1], SERVICE_VARIABLE_MAX, "WATCHDOG_USEC=%llu", (unsigned long long) v->watchdog_us);
-                strcpy(v->variables[2], "WATCHDOG_PID=" PID_ROOM);
-                environment[n++] = v->variables[1];
-                environment[n++] = v->variables[2];
-        }
-        if (v->socket_count > 0) {
-                snprintf(v->variables[3], SERVICE_VARIABLE_MAX, "LISTEN_FDS=%u", v->socket_count);
-                strcpy(v->variables[4], "LISTEN_PID=" PID_ROOM);
-                environment[n++] = v->variables[3];
-                environment[n++] = v->variables[4];
-                environment[n++] = v->socket_names;
-        }
-        return n;
-}
-
-/* Async-signal-safe, as all between clone and exec. */
-static void fill_in_pid(char *variable) {
-        char digits[12], *end = digits + sizeof digits, *at = strchr(variable, '=');
-        if (at == NULL)
-                return;
-        *--end = 0;
-        for (pid_t pid = getpid(); pid > 0; pid /= 10)
-                *--end = (char) ('0' + pid % 10);
-        memcpy(at + 1, end, (size_t) (digits + sizeof digits - end));
-}
-
-/* The kernel tells the supervisor whose words these are, by its own numbers.  A program beside the main one is none. */
-int perform_announce_payload(struct context *c, const void *payload) {
-        struct report report = { .kind = REPORT_PAYLOAD };
-        (void) payload;
-        if (c->service == NULL || c->launch->joined) /* a program beside the main one is none */
-                return 0;
-        fill_in_pid(c->service->variables[2]);
-        fill_in_pid(c->service->variables[4]);
-        int r = sockets_keep(c->service);
-        if (r < 0)
-                return r;
-        return send(c->status_fd, &report, sizeof report, MSG_NOSIGNAL) < 0 ? -errno : 0;
-}
-
-/* ---- Times ---- */
-
-static int64_t bound_in(uint64_t us) {
-        return us >= LONGEST_US ? LOOP_NEVER : loop_now() + (int64_t) us * NS_PER_US;
 }
 
 /* ---- What others see ---- */
@@ -136,14 +33,17 @@ static const char *const state_names[] = {
 };
 
 /* Where the directory is gone there is nobody to tell. */
+void service_tell(const struct service *v, const char *file, const char *text, size_t size) {
+        const struct sbx_record *record = v->launch->record;
+        if (record != NULL && record->directory_fd >= 0)
+                fields_replace(record->directory_fd, file, text, size);
+}
+
 void service_publish(struct service *v) {
         char text[STATUS_MAX + 256];
-        int directory = v->launch->record == NULL ? -1 : v->launch->record->directory_fd;
         int n = snprintf(text, sizeof text, "state=%s%cstatus=%s%csince_ns=%lld%cmain=%d%c", state_names[v->state], 0, v->status, 0,
                          (long long) v->since_ns, 0, (int) v->child->payload, 0);
-        cleanup_fd int fd = directory < 0 ? -1 : openat(directory, "state.new", O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
-        if (fd >= 0 && write(fd, text, (size_t) n) == n)
-                renameat(directory, "state.new", directory, "state");
+        service_tell(v, "state", text, (size_t) n);
 }
 
 static void publish(void *owner) {
@@ -166,8 +66,8 @@ static void take_measures(void *owner) {
 }
 
 static void set_bound(struct service *v, uint64_t us) {
-        v->bound_ns = bound_in(us);
-        v->last_bound_ns = us >= LONGEST_US / MORE_TIME ? LOOP_NEVER : bound_in(us * MORE_TIME);
+        v->bound_ns = loop_after(us);
+        v->last_bound_ns = us >= LOOP_LONGEST_US / MORE_TIME ? LOOP_NEVER : loop_after(us * MORE_TIME);
         loop_at(&v->s->loop, v->bound_ns, take_measures, v);
 }
 
@@ -179,7 +79,7 @@ static void lived_too_long(void *owner) {
 
 /* Never beyond a multiple of what the profile says: the payload isn't trusted to end. */
 void service_extend(struct service *v, uint64_t us) {
-        int64_t bound = bound_in(us);
+        int64_t bound = loop_after(us);
         if ((v->state != SERVICE_STARTING && v->state != SERVICE_STOPPING) || v->bound_ns == LOOP_NEVER || bound <= v->bound_ns)
                 return;
         v->bound_ns = bound < v->last_bound_ns ? bound : v->last_bound_ns;
@@ -199,13 +99,11 @@ static void tell_ready(const struct service *v) {
 }
 
 void service_enter(struct service *v, enum service_state state) {
-        struct timespec now;
         if (v->state == SERVICE_STOPPING || v->state == state)
                 return;
         int starting = v->state == SERVICE_STARTING;
         v->state = state;
-        clock_gettime(CLOCK_REALTIME, &now);
-        v->since_ns = now.tv_sec * 1000000000ll + now.tv_nsec;
+        v->since_ns = realtime_ns();
         if (state == SERVICE_READY && starting) {
                 set_bound(v, WITHOUT_BOUND);
                 tell_ready(v);
@@ -221,7 +119,7 @@ void service_enter(struct service *v, enum service_state state) {
 
 void service_stop(struct service *v, int number, uint64_t wait_us, uint32_t cause) {
         if (v->child->ended_for != 0) { /* to ask again gives it no less time, but where somebody says how long */
-                if (wait_us < LONGEST_US && bound_in(wait_us) < v->bound_ns)
+                if (wait_us < LOOP_LONGEST_US && loop_after(wait_us) < v->bound_ns)
                         set_bound(v, wait_us);
                 return;
         }
@@ -263,14 +161,14 @@ static void hung(void *owner) {
 void service_watched(struct service *v) {
         if (v->watchdog_us == 0 || v->child->ended_for != 0 || v->state == SERVICE_STARTING)
                 return;
-        loop_at(&v->s->loop, bound_in(v->bites_after_us), hung, v);
+        loop_at(&v->s->loop, loop_after(v->bites_after_us), hung, v);
 }
 
 /* As systemd does: SIGABRT, so that a core can tell where it hangs. Who watches over us has to wait as well. */
 static void keep_alive(void *owner) {
         struct service *v = owner;
         manager_note(v->manager, MANAGER_WATCHDOG);
-        loop_at(&v->s->loop, bound_in(v->watchdog_us / 2), keep_alive, v);
+        loop_at(&v->s->loop, loop_after(v->watchdog_us / 2), keep_alive, v);
 }
 
 void service_hung(struct service *v) {
@@ -317,20 +215,18 @@ void service_take_reports(struct service *v) {
 /* What the supervisor before this one has said of it. */
 static void take_state(struct service *v) {
         char text[STATUS_MAX + 256];
-        cleanup_fd int fd = openat(v->launch->record->directory_fd, "state", O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-        ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
-        text[n > 0 ? n : 0] = 0;
-        for (const char *at = text; at < text + n; at += strlen(at) + 1) {
-                for (uint32_t i = SERVICE_STARTING; i <= SERVICE_STOPPING; i++)
-                        if (strncmp(at, "state=", 6) == 0 && strcmp(at + 6, state_names[i]) == 0)
-                                v->state = i;
-                if (strncmp(at, "status=", 7) == 0)
-                        snprintf(v->status, sizeof v->status, "%s", at + 7);
-                else if (strncmp(at, "since_ns=", 9) == 0)
-                        v->since_ns = strtoll(at + 9, NULL, 10);
-                else if (strncmp(at, "main=", 5) == 0)
-                        v->child->payload = (pid_t) strtol(at + 5, NULL, 10);
-        }
+        ssize_t n = fields_read(v->launch->record->directory_fd, "state", text, sizeof text);
+        const char *state = field_of(text, n, "state"), *status = field_of(text, n, "status");
+        const char *since = field_of(text, n, "since_ns"), *main_pid = field_of(text, n, "main");
+        for (uint32_t i = SERVICE_STARTING; i <= SERVICE_STOPPING; i++)
+                if (state != NULL && strcmp(state, state_names[i]) == 0)
+                        v->state = i;
+        if (status != NULL)
+                snprintf(v->status, sizeof v->status, "%s", status);
+        if (since != NULL)
+                v->since_ns = strtoll(since, NULL, 10);
+        if (main_pid != NULL)
+                v->child->payload = (pid_t) strtol(main_pid, NULL, 10);
 }
 
 /* The new supervisor's own manager hears what it has missed. */
@@ -349,18 +245,16 @@ static void resume(struct service *v) {
 
 /* For one that is taken over, less than runtime_max. */
 static uint64_t left_of_life(const struct service *v) {
-        uint64_t most = v->op->runtime_max_us, lived = (monotonic_ns() - v->child->usage.begun_ns) / NS_PER_US;
-        if (v->child->pidfd == 0 || most >= LONGEST_US)
+        uint64_t most = v->op->runtime_max_us, lived = (monotonic_ns() - v->child->usage.begun_ns) / 1000;
+        if (v->child->pidfd == 0 || most >= LOOP_LONGEST_US)
                 return most;
         return most > lived ? most - lived : 0;
 }
 
 int service_attend(struct service *v, struct supervision *s) {
-        struct timespec now;
         v->s = s;
         v->child = s->child;
-        clock_gettime(CLOCK_REALTIME, &now);
-        v->since_ns = now.tv_sec * 1000000000ll + now.tv_nsec;
+        v->since_ns = realtime_ns();
         int r = loop_add(&s->loop, v->child->status_fd, EPOLLIN, take_report, v);
         if (r >= 0)
                 r = manager_attend(v->manager, s);
@@ -375,7 +269,7 @@ int service_attend(struct service *v, struct supervision *s) {
         if (v->child->pidfd > 0)
                 take_state(v);
         set_bound(v, v->op->start_timeout_us);
-        loop_at(&s->loop, bound_in(left_of_life(v)), lived_too_long, v);
+        loop_at(&s->loop, loop_after(left_of_life(v)), lived_too_long, v);
         service_publish(v);
         if (v->child->pidfd > 0 && v->state != SERVICE_STARTING)
                 resume(v);

@@ -48,7 +48,7 @@ struct service {
         char variables[5][SERVICE_VARIABLE_MAX];
 };
 
-/* ---- Launching: called by the executor ---- */
+/* ---- Launching: called by the executor (service_launch.c) ---- */
 
 void service_free(struct service *v);
 
@@ -66,7 +66,8 @@ void service_enter(struct service *v, enum service_state state);
 void service_extend(struct service *v, uint64_t us);
 void service_watched(struct service *v);
 void service_hung(struct service *v);
-/* Says it to others: the state file. */
+/* Says it to others: a file in its directory, replaced as a whole; the state file; the same a little later. */
+void service_tell(const struct service *v, const char *file, const char *text, size_t size);
 void service_publish(struct service *v);
 void service_publish_soon(struct service *v);
 /* sockets.c */

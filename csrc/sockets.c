@@ -11,15 +11,10 @@
 #define MOST 1024u
 #define STORED "sbx." /* before the names of what the payload has stored; notify.c */
 
-static uint64_t number_in(char *const *environment, const char *name) {
-        const char *text = cache_variable(environment, name);
-        return text == NULL || *text < '0' || *text > '9' ? 0 : strtoull(text, NULL, 10);
-}
-
 /* How many were handed over to this very process. */
 static uint32_t count_of(char *const *environment) {
-        uint64_t count = number_in(environment, "LISTEN_FDS");
-        return number_in(environment, "LISTEN_PID") != (uint64_t) getpid() || count > MOST ? 0 : (uint32_t) count;
+        uint64_t count = cache_number(environment, "LISTEN_FDS");
+        return cache_number(environment, "LISTEN_PID") != (uint64_t) getpid() || count > MOST ? 0 : (uint32_t) count;
 }
 
 static int is_same(const char *name, size_t size, const char *other) {

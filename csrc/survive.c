@@ -7,7 +7,6 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -88,15 +87,9 @@ uint32_t survive_descriptors(const struct context *c, int fds[SURVIVE_MAX]) {
         return SURVIVE_MAX;
 }
 
-static void announce(int fd) {
-        int flags = fcntl(fd, F_GETFL);
-        fcntl(fd, F_SETOWN, getpid());
-        fcntl(fd, F_SETFL, flags | O_ASYNC);
-}
-
 void survive_listen(const struct survive *s) {
         if (s != NULL)
-                announce(s->listener);
+                announce_by_signal(s->listener);
 }
 
 static int is_held(int leash) {
@@ -106,11 +99,8 @@ static int is_held(int leash) {
 
 static int hand_over(const struct context *c, int to) {
         struct survive_message head = { .version = SURVIVE_VERSION };
-        int kept[KEPT_COUNT], fds[KEPT_COUNT], count = 0;
-        union {
-                struct cmsghdr head;
-                char bytes[CMSG_SPACE(sizeof fds)];
-        } control = { 0 };
+        int kept[KEPT_COUNT], fds[KEPT_COUNT];
+        uint32_t count = 0;
         struct iovec data = { &head, sizeof head };
         kept_descriptors(c, kept);
         for (int i = 0; i < KEPT_COUNT; i++)
@@ -118,13 +108,7 @@ static int hand_over(const struct context *c, int to) {
                         head.present |= 1u << i;
                         fds[count++] = kept[i];
                 }
-        size_t size = (size_t) count * sizeof *fds;
-        struct msghdr message = { .msg_iov = &data, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = CMSG_SPACE(size) };
-        control.head.cmsg_level = SOL_SOCKET;
-        control.head.cmsg_type = SCM_RIGHTS;
-        control.head.cmsg_len = CMSG_LEN(size);
-        memcpy(CMSG_DATA(&control.head), fds, size);
-        return sendmsg(to, &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
+        return send_with_fds(to, &data, 1, fds, count, MSG_DONTWAIT) < 0 ? -errno : 0;
 }
 
 /* Who comes while a supervisor holds its leash is sent away. */

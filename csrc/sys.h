@@ -122,6 +122,11 @@ static inline int sys_mount_setattr(int fd, int recursive, const struct mount_at
         return CALL(SYS_mount_setattr, fd, "", (unsigned) (AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0)), attributes,
                     sizeof *attributes);
 }
+/* What fsopen began and fsconfig described, as a mount that isn't attached anywhere. */
+static inline int sys_new_mount(int fs, uint64_t attributes) {
+        int r = CALL(SYS_fsconfig, fs, FSCONFIG_CREATE, NULL, NULL, 0);
+        return r < 0 ? r : CALL(SYS_fsmount, fs, FSMOUNT_CLOEXEC_FLAG, (unsigned) attributes);
+}
 static inline int sys_close_range(unsigned first, unsigned last, unsigned flags) {
         return CALL(SYS_close_range, first, last, flags);
 }
@@ -131,6 +136,13 @@ static inline uint64_t monotonic_ns(void) {
         struct timespec now;
         syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &now);
         return (uint64_t) now.tv_sec * 1000000000u + (uint64_t) now.tv_nsec;
+}
+
+/* For what people and other programs read. */
+static inline int64_t realtime_ns(void) {
+        struct timespec now;
+        clock_gettime(CLOCK_REALTIME, &now);
+        return now.tv_sec * 1000000000ll + now.tv_nsec;
 }
 
 static inline void close_fd(int *fd) {
