@@ -2,8 +2,10 @@
 #include "probe.h"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -40,6 +42,45 @@ static void put_links(const char *name, const char *directory) {
         printf("}, ");
 }
 
+/* Mount, device, inode, type and links of what a path of /proc leads to. */
+static void put_place(const char *comma, int number, const char *path, const char *info) {
+        struct stat st;
+        *value = 0;
+        slurp(info);
+        const char *mount = strstr(value, "mnt_id:");
+        if (mount == NULL || stat(path, &st) < 0)
+                return;
+        printf("%s\"%d\": [%ld, %llu, %llu, %u, %llu]", comma, number, strtol(mount + strlen("mnt_id:"), NULL, 10),
+               (unsigned long long) st.st_dev, (unsigned long long) st.st_ino, st.st_mode & S_IFMT,
+               (unsigned long long) st.st_nlink);
+}
+
+/* Of all descriptors; and of the working directory, the root and the program as -1, -2 and -3. */
+static void put_places(void) {
+        static const char *const links[] = { "/proc/self/cwd", "/proc/self/root", "/proc/self/exe" };
+        char path[64], info[64];
+        const char *comma = "";
+        printf("\"places\": {");
+        for (int fd = 0; fd < 1024; fd++) {
+                snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+                snprintf(info, sizeof info, "/proc/self/fdinfo/%d", fd);
+                if (fcntl(fd, F_GETFD) < 0)
+                        continue;
+                put_place(comma, fd, path, info);
+                comma = ", ";
+        }
+        for (int i = 0; i < 3; i++) {
+                int fd = open(links[i], O_PATH | O_CLOEXEC);
+                snprintf(info, sizeof info, "/proc/self/fdinfo/%d", fd);
+                if (fd < 0)
+                        continue;
+                put_place(comma, -1 - i, links[i], info);
+                comma = ", ";
+                close(fd);
+        }
+        printf("}, ");
+}
+
 static void put_limits(void) {
         printf("\"rlimits\": [");
         for (int i = 0; i < RLIM_NLIMITS; i++) {
@@ -70,8 +111,10 @@ static int alone_dump(char **a) {
         put_file("uid_map", "/proc/self/uid_map");
         put_file("gid_map", "/proc/self/gid_map");
         put_file("cgroup", "/proc/self/cgroup");
+        put_file("oom", "/proc/self/oom_score_adj");
         put_links("descriptors", "/proc/self/fd");
         put_links("namespaces", "/proc/self/ns");
+        put_places();
         put_limits();
         put_environment();
         gethostname(name, sizeof name - 1);
