@@ -178,7 +178,7 @@ def _namespaces(
         elif kind not in promise.own:
             if found != above and not _is_made_within(promise, task, name):
                 yield of_task(task, item, f"{above}, as outside", found)
-        elif task.pid == task.tid and found == above:
+        elif found == above:
             yield of_task(task, item, "one of the sandbox's own", f"{found}, the supervisor's")
         elif own.get(kind) is None:
             yield unseen(task, item, "that of the sandbox's first processes can't be seen")

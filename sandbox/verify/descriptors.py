@@ -21,20 +21,28 @@ def compare_descriptors(
     if task.descriptors is None:
         yield unseen(task, "descriptors")
     elif task.role == Role.FIRST:
-        yield from _of_init(promise, task, task.descriptors)
+        yield from _of_init(promise, task, task.descriptors, seen.directory)
     else:
         yield from _of_program(promise, task, task.descriptors, seen, inside)
 
 
-def _of_init(promise: Promise, task: Task, held: Mapping[int, Place]) -> Iterator[Result]:
+def _of_init(
+    promise: Promise, task: Task, held: Mapping[int, Place], directory: str
+) -> Iterator[Result]:
     for number, place in sorted(held.items()):
         is_promised = place.link.startswith("socket:") or (
             place.link == _RULESET and bool(promise.landlock)
         )
-        # The next supervisor gets them: the record's directory, the plan, pipes of the output.
-        if not is_promised and not promise.survives:
+        if not is_promised and not (promise.survives and _is_for_the_next(place, directory)):
             promised = "the socket to its supervisor, and the rules of Landlock"
             yield of_task(task, f"descriptor {number}", promised, place.link)
+
+
+def _is_for_the_next(place: Place, directory: str) -> bool:
+    """What a next supervisor gets: the record's directory, its file `end`, the plan, and pipes."""
+    if place.link in {directory, f"{directory}/end"} or place.link.startswith("pipe:"):
+        return True
+    return stat.S_ISREG(place.mode)  # of the plan's cache, which may have a newer one by now
 
 
 def _of_program(

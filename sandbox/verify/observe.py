@@ -80,6 +80,8 @@ class Observation(NamedTuple):
     tasks: tuple[Task, ...]
     caller: Mapping[str, str] | None
     """The supervisor's environment."""
+    directory: str
+    """Of its record."""
     own_cgroups: tuple[str, ...]
     """Directories."""
     hierarchies: Mapping[str, str]
@@ -107,6 +109,7 @@ def observe(live: Live, supervisor: int) -> Observation:
         supervisor=outside,
         tasks=tuple(tasks),
         caller=None if variables is None else dict(_pair(entry) for entry in variables),
+        directory=os.path.realpath(live.directory),
         own_cgroups=directories,
         hierarchies=hierarchies,
         hidden=hidden,
@@ -127,8 +130,11 @@ def _members(
         roles[command] = Role.COMMAND
     if live.has_init:
         roles[live.first] = Role.FIRST
-    shared = set(_numbers(live.first).items()) | {
-        each for pid in roles for each in _numbers(pid).items() if each[0] == "pid"
+    shared = {
+        (kind, number)
+        for pid in roles
+        for kind, number in _numbers(pid).items()
+        if pid in {live.first, command} or kind == "pid"
     }
     shared -= {(kind, number) for kind, number in outside.namespaces.items() if number}
     groups = {

@@ -15,14 +15,15 @@ from sandbox.verify.compare import changed_profiles, compare_tasks
 from sandbox.verify.findings import Finding, Result, Unseen, of_task, unseen
 from sandbox.verify.groups import compare_groups
 from sandbox.verify.mounts import Look, Where, differences
-from sandbox.verify.observe import Observation, Role, observe
+from sandbox.verify.observe import Observation, Role, Task, observe
 from sandbox.verify.promise import Promise, expect
 
 if TYPE_CHECKING:
     from sandbox.live.records import Live
     from sandbox.plan.record import FileStamp
 
-_SECOND_LOOK: Final = 0.1
+_LOOKS: Final = 3
+_PAUSE: Final = 0.05
 """Seconds. A process that is just being started passes through states that no plan promises."""
 
 
@@ -42,7 +43,7 @@ class Report(NamedTuple):
 def verify(live: "Live") -> Report:
     """Compares every thread with the plan.
 
-    What isn't as promised is looked at twice: only what stays so is a finding. Raises SandboxError
+    What isn't as promised is looked at again: only what stays so is a finding. Raises SandboxError
     where the sandbox has ended meanwhile, or its plan can't be read.
     """
     plan = plan_of(live)
@@ -56,8 +57,10 @@ def verify(live: "Live") -> Report:
     with verified(live) as pidfds:
         try:
             seen, results = _look(promise, live, pidfds.supervisor_pid)
-            if any(isinstance(each, Finding) for each in results):
-                time.sleep(_SECOND_LOOK)
+            for _ in range(1, _LOOKS):
+                if not any(isinstance(each, Finding) for each in results):
+                    break
+                time.sleep(_PAUSE)
                 seen, again = _look(promise, live, pidfds.supervisor_pid)
                 results = _kept(results, again)
         except ProcessLookupError:
@@ -89,9 +92,16 @@ def _look(promise: Promise, live: "Live", supervisor: int) -> tuple[Observation,
 
 
 def _kept(once: Iterable[Result], again: Iterable[Result]) -> list[Result]:
-    """A finding has to be there both times; what can't be seen counts as it was the second time."""
-    before = {(each.tid, each.item) for each in once if isinstance(each, Finding)}
-    return [each for each in again if isinstance(each, Unseen) or (each.tid, each.item) in before]
+    """A finding has to be there each time; what can't be seen counts as it was the last time.
+
+    By the role and not by the thread, of which a program could have a new one each time.
+    """
+    before = {_kind(each) for each in once if isinstance(each, Finding)}
+    return [each for each in again if isinstance(each, Unseen) or _kind(each) in before]
+
+
+def _kind(found: Finding) -> tuple[str, str]:
+    return found.thread.partition(" ")[0], found.item
 
 
 # ---- Mounts ----
@@ -104,7 +114,8 @@ def compare_mounts(promise: Promise, seen: Observation) -> Iterator[Result]:
     done: set[str] = set()
     for task in seen.tasks:
         made_within = promise.nests and task.within is not None and "mnt" in task.within
-        if made_within or task.mounts in done or (promise.chroots and task.role == Role.PROGRAM):
+        is_part = promise.chroots and main is not None and _sees_part(task, main)
+        if made_within or task.mounts in done or is_part:
             continue
         done.add(task.mounts)
         # What the first process sees all others see, so one look at its root serves them all.
@@ -118,6 +129,12 @@ def compare_mounts(promise: Promise, seen: Observation) -> Iterator[Result]:
                     yield of_task(task, item, each.promised, each.found)
                 else:
                     yield unseen(task, item, f"{each.promised}: {each.found}")
+
+
+def _sees_part(task: Task, main: Task) -> bool:
+    """After chroot(2) a process sees fewer mounts, and none that others don't."""
+    numbers, of_main = (Table(each.mounts).by_number for each in (task, main))
+    return task is not main and len(numbers) < len(of_main) and numbers.keys() <= of_main.keys()
 
 
 def _look_below(pids: Iterable[int], stack: contextlib.ExitStack) -> Look:

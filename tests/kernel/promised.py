@@ -47,6 +47,7 @@ def _all(promise: Promise, inside: Posture, outside: Posture) -> Iterator[tuple[
         supervisor=caller,
         tasks=(task,),
         caller=outside.variables,
+        directory="/run/sbx/it",
         own_cgroups=(),
         hierarchies={},
         hidden=0,

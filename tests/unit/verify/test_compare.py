@@ -31,8 +31,16 @@ def status(uid: int, **changes: str) -> dict[str, str]:
     sets = dict.fromkeys(("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"), empty)
     signals = dict.fromkeys(("SigBlk", "SigIgn", "SigCgt"), empty)
     return {
-        "Uid": row, "Gid": row, "Groups": "", "NoNewPrivs": "1", "Threads": "1", "PPid": "1",
-        "Seccomp": "0", "Seccomp_filters": "0", "Umask": "0022", "State": "S",
+        "Uid": row,
+        "Gid": row,
+        "Groups": "",
+        "NoNewPrivs": "1",
+        "Threads": "1",
+        "PPid": "1",
+        "Seccomp": "0",
+        "Seccomp_filters": "0",
+        "Umask": "0022",
+        "State": "S",
         **sets,
         **signals,
         **changes,
@@ -43,10 +51,20 @@ def task(role: Role, uid: int, first_number: int, **changes: Any) -> Task:
     numbers = {kind: first_number + at for at, kind in enumerate(KINDS)}
     children = {name: numbers[name.partition("_")[0]] for name in CHILDREN}
     fields: dict[str, Any] = {
-        "pid": 5, "tid": 5, "name": "it", "role": role, "status": status(uid),
-        "namespaces": numbers | children, "within": frozenset(), "cgroup": frozenset(),
-        "limits": LIMITS, "oom": 0, "descriptors": {}, "environment": ("PATH=/bin",),
-        "places": {"cwd": NOWHERE, "root": NOWHERE, "exe": NOWHERE}, "mounts": MOUNTS,
+        "pid": 5,
+        "tid": 5,
+        "name": "it",
+        "role": role,
+        "status": status(uid),
+        "namespaces": numbers | children,
+        "within": frozenset(),
+        "cgroup": frozenset(),
+        "limits": LIMITS,
+        "oom": 0,
+        "descriptors": {},
+        "environment": ("PATH=/bin",),
+        "places": {"cwd": NOWHERE, "root": NOWHERE, "exe": NOWHERE},
+        "mounts": MOUNTS,
         **changes,
     }
     return Task(**fields)
@@ -70,6 +88,7 @@ def compare(*tasks: Task, plan: Plan = PLAN, hidden: int = 0) -> list[Result]:
         supervisor=SUPERVISOR,
         tasks=tasks,
         caller={"LANG": "C"},
+        directory="/run/sbx/it",
         own_cgroups=(),
         hierarchies={},
         hidden=hidden,
