@@ -28,6 +28,7 @@ REACHES: Final = ("none", "loopback", "host")
 # Distributions differ in them (sbx.toml(5)).
 MAY_BE_MISSING: Final = {"/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"}
 TERMINALS: Final = ("never", "auto", "always")
+_INTERPRETERS: Final = frozenset({"bash", "node", "perl", "php", "python", "ruby", "sh"})
 
 
 @click.command(
@@ -318,9 +319,11 @@ def _home() -> str:
 
 
 def _file_name(words: Sequence[str]) -> str:
-    """`sort.toml` for sort, `server.toml` for ./server.py."""
-    name = os.path.basename(words[0])
-    stem = os.path.splitext(name)[0] if "/" in words[0] else name
+    """`sort.toml` for sort, `server.toml` for ./server.py and for python3 server.py."""
+    program, script = os.path.basename(words[0]), words[1] if len(words) > 1 else ""
+    is_read = program.rstrip("0123456789.") in _INTERPRETERS and os.path.isfile(script)
+    name = os.path.basename(script if is_read else words[0])
+    stem = os.path.splitext(name)[0] if is_read or "/" in words[0] else name
     return f"{stem or name}.toml"
 
 

@@ -65,6 +65,12 @@ def test_a_command_with_a_file_runs_and_sees_nothing_else(sbx: Sbx, here: str) -
     assert "No such file" in refused.stderr
 
 
+def test_a_profile_for_a_script_is_called_like_the_script(sbx: Sbx, here: str) -> None:
+    write(f"{here}/tool.py", "print('hello')\n")
+    assert sbx("init", "--", "python3", "tool.py", cwd=here).returncode == 0
+    assert sbx("run", "-p", "tool.toml", cwd=here).stdout == "hello\n"
+
+
 def test_a_script_of_the_directory_runs_with_its_neighbours(sbx: Sbx, here: str) -> None:
     write(f"{here}/tool.py", "#!/usr/bin/env python3\nimport near\nprint(near.word)\n", 0o755)
     write(f"{here}/near.py", "word = 'hello'\n")
