@@ -56,6 +56,8 @@ def path(value: str) -> str:
 def _relative_hint(value: str) -> str:
     if value.startswith("~"):
         return "the home directory is ${home}"
+    if value.startswith("${"):
+        return "what --set gives is taken as it is: give the path itself"
     if value.startswith("./") or not value:
         return "start it with '/', ${profile_dir} or ${cwd}"
     return f"did you mean '/{value[:64]}'? or start it with ${{profile_dir}} or ${{cwd}}"
