@@ -217,8 +217,7 @@ int sbx_adopt(const struct sbx_launch *launch, struct survivor *s, struct sbx_ch
                 .has_init = 1,
                 .started = 1,
         };
-        int64_t age = realtime_ns() - number_in(launch->record->directory_fd, "started_ns");
-        child.usage.begun_ns = monotonic_ns() - (uint64_t) (age > 0 ? age : 0);
+        child.usage.begun_ns = (uint64_t) number_in(launch->record->directory_fd, "begun_ns");
         int r = prepare_again(launch, s, &child.service);
         if (r < 0) {
                 service_free(child.service);

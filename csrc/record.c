@@ -246,6 +246,7 @@ int record_write(const struct sbx_launch *launch, const struct sbx_child *child)
         put_number(&t, "first", child->pid);
         put_number(&t, "has_init", child->has_init);
         put_number(&t, "started_ns", realtime_ns());
+        put_number(&t, "begun_ns", (int64_t) child->usage.begun_ns);
         put_number(&t, "plan_fd", launch->plan_fd);
         put_number(&t, "survive", child->service != NULL && service_survives(child->service));
         put_cgroups(&t, &child->cgroups);

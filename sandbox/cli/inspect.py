@@ -52,7 +52,7 @@ def _lines(found: "Inspection") -> Iterator[str]:
         live.name,
         (
             ("state", live.state),
-            ("up", age(time.time_ns() - live.started_ns)),
+            ("up", age(live.age_ns)),
             ("profile", live.profile),
             ("command", " ".join(live.argv)),
             ("directory", live.directory),

@@ -2,7 +2,6 @@
 
 import os
 import sys
-import time
 from collections.abc import Sequence
 
 import click
@@ -69,7 +68,6 @@ def _memory(live: Live) -> int | None:
 
 
 def _print(found: Sequence[Live], *, with_user: bool) -> None:
-    now = time.time_ns()
     heads = ["NAME", "PROFILE", "PID", "UP", "MEMORY", "STATE", "COMMAND"]
     rows = []
     for live in found:
@@ -78,7 +76,7 @@ def _print(found: Sequence[Live], *, with_user: bool) -> None:
             live.name,
             os.path.basename(live.profile).removesuffix(".toml"),
             str(live.supervisor),
-            age(now - live.started_ns),
+            age(live.age_ns),
             "-" if memory is None else size(memory),
             live.state,
             " ".join(live.argv),

@@ -1,5 +1,6 @@
 """`sbx systemd`: a profile as a service of systemd."""
 
+import contextlib
 import json
 import os
 import shlex
@@ -121,6 +122,7 @@ def remove(*, user: bool, dry_run: bool, as_json: bool, name: str) -> None:
     names = [os.path.basename(path) for path in paths]
     before, after = ("disable", "--now", *names), ("daemon-reload",)
     if not dry_run:
+        _take_back(control, name)
         control.run(*before)
         for path in paths:
             os.unlink(path)
@@ -131,6 +133,24 @@ def remove(*, user: bool, dry_run: bool, as_json: bool, name: str) -> None:
     for path in paths:
         if os.path.isdir(f"{path}.d"):
             output.warn(f"{path}.d has drop-ins, which stay")
+
+
+def _take_back(control: Any, name: str) -> None:
+    """What has outlived its supervisor (service.survive) ends properly only under another one."""
+    from sandbox.live.records import read, runtime
+
+    def orphaned() -> bool:
+        live = read(runtime(), name)
+        return live is not None and live.state == "orphaned"
+
+    if orphaned():
+        with contextlib.suppress(SandboxError):
+            control.run("start", f"{name}.service")
+        if orphaned():
+            output.warn(
+                f"'{name}' runs on without a supervisor, and can't be taken over; "
+                f"'sbx kill {name}' ends it"
+            )
 
 
 @command.command(short_help="Print the template sbx@.service.")
@@ -196,6 +216,12 @@ def _try_out(wish: "Wish", resolved: "ResolvedProfile", made: frozenset[str]) ->
         whose = wish.account or ("this user" if wish.manager == "user" else "root")
         raise SandboxError(
             f"nothing was written: the service, which runs as {whose}, couldn't start so"
+        )
+    service = resolved.profile.service
+    if service.survive and service.restart == "no":
+        output.warn(
+            "service.survive without service.restart: when sbx is killed the program runs on, and "
+            "nobody takes it over before the next start; set service.restart = 'on-failure'"
         )
     for path in missing(resolved.profile, made):
         output.warn(f"'{path}' isn't there yet; without it the service won't start")

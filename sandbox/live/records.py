@@ -11,6 +11,7 @@ import os
 import re
 import stat
 import struct
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
@@ -52,6 +53,8 @@ class Live(NamedTuple):
     has_init: bool
     started_ns: int
     """When its program was started, in nanoseconds since the epoch."""
+    begun_ns: int
+    """The same by the monotonic clock, which nobody sets."""
     plan_fd: int
     """The supervisor's descriptor of the plan; 0 where it has none."""
     cgroups: tuple[str, ...]
@@ -65,6 +68,11 @@ class Live(NamedTuple):
     """Its place in the runtime directory."""
     survives: bool = False
     """It outlives its supervisor: its first process need not be that one's child."""
+
+    @property
+    def age_ns(self) -> int:
+        """For how long it has run."""
+        return time.monotonic_ns() - self.begun_ns
 
 
 def runtime(environ: Mapping[str, str] | None = None) -> str:
@@ -151,11 +159,20 @@ def unknown(place: str, name: str) -> SandboxError:
     close = get_close_matches(name, known, n=3)
     # A profile's name alone, where sbx has put its process id behind it.
     close += [each for each in known if each.startswith(f"{name}-") and each not in close][:3]
-    if close:
+    if _has_ended(place, name):
+        hint = f"it has ended: 'sbx events {name}' tells how"
+    elif close:
         hint = f"did you mean {' or '.join(map(repr, close))}?"
     else:
         hint = "'sbx ps' lists those that live" if known else "no sandbox of yours is running"
     return SandboxError(f"there is no live sandbox '{name}'", hint=hint)
+
+
+def _has_ended(place: str, name: str) -> bool:
+    from sandbox.live.events import kept
+
+    found = [event["event"] for event in kept(place) if event["name"] == name]
+    return found[-1:] == ["exited"]
 
 
 def read(place: str, name: str) -> Live | None:
@@ -195,6 +212,7 @@ def _told(
             first=int(_one(fields, "first")),
             has_init=_one(fields, "has_init") != "0",
             started_ns=int(_one(fields, "started_ns")),
+            begun_ns=int(_one(fields, "begun_ns")),
             plan_fd=int(_one(fields, "plan_fd")),
             cgroups=tuple(fields.get("cgroup", ())),
             state=state,

@@ -86,6 +86,8 @@ def test_start_and_end_are_told(sandbox: Sandbox) -> None:
     assert len(events(sandbox, "--since", "1h")) == 6
     text = sbx(sandbox, "events").stdout
     assert "hit exited cause=signaled signal=9" in text
+    done = sbx(sandbox, "stop", "web")
+    assert (done.returncode, "'sbx events web' tells how" in done.stderr) == (125, True)
 
 
 def test_what_has_no_name_and_is_short_makes_none(sandbox: Sandbox) -> None:

@@ -20,6 +20,7 @@ RECORD = {
     "first": "1",
     "has_init": "1",
     "started_ns": "1",
+    "begun_ns": "1",
     "plan_fd": "3",
     "argv": "\x1b]0;mine\x07",
 }

@@ -46,6 +46,7 @@ def record_of(supervisor: int, first: int) -> bytes:
         "first": first,
         "has_init": 1,
         "started_ns": 1,
+        "begun_ns": 1,
         "plan_fd": 3,
         "argv": "sleep",
     }
