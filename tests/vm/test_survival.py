@@ -66,21 +66,21 @@ def kill_supervisor(unit: Unit) -> None:
 def test_a_killed_supervisor_is_replaced_and_limits_hold_on(machine: Machine, place: str) -> None:
     """The same program, its use and its limits as before; systemd's stop ends it."""
     profile = write(machine, place, PROGRAM, PROFILE.format(place=place, restart="on-failure"))
-    with installed(machine, profile, "--now", name="app") as unit:
+    with installed(machine, profile, "--now", name="kept") as unit:
         before = first(machine)
         for count in ("1", "2"):
             kill_supervisor(unit)
-            unit.await_true(f"test $(systemctl show -P NRestarts app) = {count}")
-            unit.await_true("sbx ps | grep -w app | grep -w ready")
+            unit.await_true(f"test $(systemctl show -P NRestarts kept) = {count}")
+            unit.await_true("sbx ps | grep -w kept | grep -w ready")
             assert first(machine) == before
-        (stats,) = json.loads(machine.succeed("sbx", "stats", "--json", "app"))
+        (stats,) = json.loads(machine.succeed("sbx", "stats", "--json", "kept"))
         assert (stats["source"], stats["memory_max"], stats["pids_max"]) == ("cgroup", 64 << 20, 30)
         assert stats["memory"] > 0
         machine.succeed("touch", f"{place}/app/hog")
-        unit.await_true("sbx events app --json | grep -w limit | grep -w memory")
+        unit.await_true("sbx events kept --json | grep -w limit | grep -w memory")
         assert first(machine) == before
-        assert machine.succeed("sbx", "events", "app").count(" adopted") == 2
-        unit.systemctl("stop", "app")
+        assert machine.succeed("sbx", "events", "kept").count(" adopted") == 2
+        unit.systemctl("stop", "kept")
         assert unit.show("Result") == {"Result": "success"}
         assert machine.succeed("sbx", "ps", "--quiet") == ""
 
@@ -90,23 +90,23 @@ def test_one_that_nobody_has_taken_over_ends_when_its_unit_is_removed(
 ) -> None:
     """Without service.restart the next start takes it over; what is installed so, is warned of."""
     profile = write(machine, place, PROGRAM, PROFILE.format(place=place, restart="no"))
-    done = machine.run("sbx", "systemd", "install", "--now", profile, "--name", "app")
+    done = machine.run("sbx", "systemd", "install", "--now", profile, "--name", "left")
     try:
         assert done.returncode == 0
         assert "service.survive without service.restart" in done.stderr
-        unit = Unit(machine, "app")
+        unit = Unit(machine, "left")
         before = first(machine)
         kill_supervisor(unit)
-        unit.await_true("sbx ps | grep -w app | grep -w orphaned")
-        unit.systemctl("start", "app")
+        unit.await_true("sbx ps | grep -w left | grep -w orphaned")
+        unit.systemctl("start", "left")
         assert first(machine) == before
         kill_supervisor(unit)
-        unit.await_true("sbx ps | grep -w app | grep -w orphaned")
+        unit.await_true("sbx ps | grep -w left | grep -w orphaned")
     finally:
-        done = machine.run("sbx", "systemd", "remove", "app")
+        done = machine.run("sbx", "systemd", "remove", "left")
     assert (done.returncode, done.stderr) == (0, "")
     assert machine.succeed("sbx", "ps", "--quiet") == ""
-    assert " stopping" in machine.succeed("sbx", "events", "app")
+    assert " stopping" in machine.succeed("sbx", "events", "left")
 
 
 def test_an_unhealthy_service_is_stopped_and_started_again(machine: Machine, place: str) -> None:
@@ -116,14 +116,14 @@ def test_an_unhealthy_service_is_stopped_and_started_again(machine: Machine, pla
     )
     text = PROFILE.format(place=place, restart="on-failure").replace("survive = true\n", "")
     profile = write(machine, place, PROGRAM, text + health)
-    with installed(machine, profile, "--now", name="app") as unit:
-        unit.await_true("sbx events app | grep -w healthy")
+    with installed(machine, profile, "--now", name="ill") as unit:
+        unit.await_true("sbx events ill | grep -w healthy")
         machine.succeed("touch", f"{place}/app/ill")
-        unit.await_true("test $(systemctl show -P NRestarts app) -ge 1")
+        unit.await_true("test $(systemctl show -P NRestarts ill) -ge 1")
         machine.succeed("rm", f"{place}/app/ill")
         assert "its checks failed (service.health)" in unit.journal()
-        unit.await_true("systemctl is-active app && sbx ps | grep -w app | grep -w ready")
-        unit.systemctl("stop", "app")
+        unit.await_true("systemctl is-active ill && sbx ps | grep -w ill | grep -w ready")
+        unit.systemctl("stop", "ill")
         assert unit.show("Result") == {"Result": "success"}
 
 
@@ -135,21 +135,21 @@ def test_a_jump_of_the_clock_disturbs_no_time(machine: Machine, place: str, jump
     text += 'type = "notify"\nwatchdog = "5s"\nruntime_max = "1h"\n'
     text += '[service.health]\ncommand = ["true"]\ninterval = "300ms"\n'
     profile = write(machine, place, WATCHED, text)
-    with installed(machine, profile, "--now", name="app") as unit:
+    with installed(machine, profile, "--now", name="timed") as unit:
         before = first(machine)
         machine.succeed("date", "-s", jump)
         try:
             machine.succeed("sleep", "2")
             kill_supervisor(unit)
-            unit.await_true("test $(systemctl show -P NRestarts app) = 1")
-            unit.await_true("sbx ps | grep -w app | grep -w ready")
+            unit.await_true("test $(systemctl show -P NRestarts timed) = 1")
+            unit.await_true("sbx ps | grep -w timed | grep -w ready")
             machine.succeed("sleep", "2")
             assert first(machine) == before
             assert unit.show("NRestarts", "SubState") == {"NRestarts": "1", "SubState": "running"}
             assert "day" not in machine.succeed("sbx", "ps")
-            assert "unhealthy" not in machine.succeed("sbx", "events", "app", "--since", "4 days")
+            assert "unhealthy" not in machine.succeed("sbx", "events", "timed")
             machine.succeed("touch", f"{place}/app/hang")
-            unit.await_true("test $(systemctl show -P NRestarts app) = 2")
+            unit.await_true("test $(systemctl show -P NRestarts timed) = 2")
             assert "it gave no sign of life in time" in unit.journal()
         finally:
             machine.succeed("date", "-s", back)
