@@ -8,6 +8,7 @@
 #include "service.h"
 #include "sys.h"
 
+#include <linux/magic.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +16,7 @@
 #include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <sys/vfs.h>
 
 #define PATIENCE_S 5 /* the init answers at once, after the first moment of its payload */
 
@@ -89,6 +91,12 @@ static int is_same_directory(int a, int b) {
 
 /* ---- The record ---- */
 
+/* What is in one is killed at the end, and it is removed. */
+static int is_cgroup(int directory) {
+        struct statfs fs;
+        return fstatfs(directory, &fs) >= 0 && (fs.f_type == CGROUP_SUPER_MAGIC || fs.f_type == CGROUP2_SUPER_MAGIC);
+}
+
 /* cgroups_remove() finds a cgroup by its directory's name. */
 static void take_cgroup(struct sbx_cgroups *g, const char *path) {
         const char *name = strrchr(path, '/');
@@ -97,6 +105,10 @@ static void take_cgroup(struct sbx_cgroups *g, const char *path) {
         int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         if (fd < 0)
                 return;
+        if (!is_cgroup(fd)) {
+                close(fd);
+                return;
+        }
         strcpy(g->name, name + 1);
         g->version = faccessat(fd, "cgroup.controllers", F_OK, 0) == 0 ? 2 : 1;
         g->at[g->count++] = (struct sbx_cgroup) { .directory = fd, .controllers = ~0u };

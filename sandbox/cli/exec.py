@@ -107,9 +107,13 @@ def _unknown(name: str) -> SandboxError:
 
 
 def _plan(record: Mapping[str, str]) -> Plan | None:
-    """What its supervisor carried out, as far as this user may read it."""
+    """What its supervisor carried out, as far as this user may read it.
+
+    Of a dead sandbox the number may be another process's by now, which may hold anything there.
+    """
     try:
-        with open(f"/proc/{record['supervisor']}/fd/{record['plan_fd']}", "rb") as file:
-            return codec.decode(file.read(codec.MAX_SIZE))
+        path = f"/proc/{record['supervisor']}/fd/{record['plan_fd']}"
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            return codec.decode(file.read(codec.MAX_SIZE) or b"")
     except (KeyError, OSError, SandboxError, ValueError):
         return None

@@ -82,15 +82,20 @@ def test_what_a_mark_names_is_not_waited_for(forger: Forger, as_root: Sandbox, n
     assert '"name": "forged"' in sbx(as_root, "ps", "--all-users", "--json").stdout
 
 
-@pytest.mark.parametrize("text", ("9" * 5000, "\u00b2", "-1", "1e9", ""), ids=range(5))
-def test_a_figure_that_is_none_is_left_out(forger: Forger, as_root: Sandbox, text: str) -> None:
-    path = forger.forge("forged", cgroup=os.path.join(forger.place, "forged"))
-    with open(os.path.join(path, "memory.current"), "w", encoding="utf-8") as file:
-        file.write(text)
+FIGURES = ("9" * 5000, "\u00b2", "-1", "1e9", "")
+
+
+def test_a_figure_that_is_none_is_left_out(forger: Forger, as_root: Sandbox) -> None:
+    for number, text in enumerate(FIGURES):
+        name = f"forged-{number}"
+        path = forger.forge(name, cgroup=os.path.join(forger.place, name))
+        with open(os.path.join(path, "memory.current"), "w", encoding="utf-8") as file:
+            file.write(text)
     done = sbx(as_root, "ps", "--all-users")
     assert (done.returncode, done.stderr) == (0, ""), done
-    (line,) = (line for line in done.stdout.splitlines() if line.startswith("forged "))
-    assert " - " in line
+    lines = [line for line in done.stdout.splitlines() if line.startswith("forged-")]
+    assert len(lines) == len(FIGURES)
+    assert all(" - " in line for line in lines)
     assert "\x1b" not in done.stdout
 
 
@@ -122,3 +127,26 @@ def test_nothing_is_said_to_a_socket_of_another_user(as_user: Sandbox, as_root: 
             assert sbx(as_user, *words, env=environment).returncode == 125
         with pytest.raises(BlockingIOError):
             listener.accept()
+
+
+def test_exec_waits_for_nothing_that_a_dead_sandbox_names(sandbox: Sandbox) -> None:
+    """Its supervisor's number may be another's by now."""
+    pipe = sandbox.path("pipe")
+    os.mkfifo(pipe, 0o600)
+    sandbox.own(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    place = os.path.join(sandbox.runtime, "forged-dead")
+    os.mkdir(place, 0o700)
+    try:
+        holder = sandbox.popen(["/usr/bin/sleep", "60"], pass_fds=(reader,))
+        with holder, open(os.path.join(place, "record"), "w", encoding="utf-8") as file:
+            fields = RECORD | {"supervisor": str(holder.pid), "plan_fd": str(reader)}
+            file.write("".join(f"{key}={value}\0" for key, value in fields.items()))
+            file.close()
+            sandbox.own(place, file.name)
+            done = sbx(sandbox, "exec", "forged-dead", "/bin/true", timeout=10)
+            assert done.returncode == 125
+            assert "doesn't answer" in done.stderr
+    finally:
+        os.close(reader)
+        shutil.rmtree(place)

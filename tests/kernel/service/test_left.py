@@ -5,9 +5,11 @@ import os
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
+from sandbox.live import left_logs
 from tests.kernel.harness import Running, Sandbox
 from tests.kernel.live import named, sbx
 from tests.kernel.service.services import SECONDS, Services, until
@@ -100,6 +102,21 @@ def test_a_group_with_a_number_behind_the_longest_name_is_found_again(
     finally:
         for group in taken:
             os.rmdir(group)
+
+
+def test_who_takes_over_removes_no_directory_that_is_no_control_group(services: Services) -> None:
+    """Its record may be damaged."""
+    sandbox = services.sandbox
+    victim = sandbox.mkdir(f"victim-{time.monotonic_ns()}")
+    with services.start(SURVIVES, "await", "exit", "4", name="left") as process:
+        kill(services, process, "left")
+    with open(os.path.join(sandbox.runtime, "left", "record"), "a", encoding="utf-8") as record:
+        record.write(f"cgroup={victim}\0")
+    with adopt(sandbox, "left") as process:
+        assert until(lambda: "ready" in sbx(sandbox, "ps").stdout)
+        process.terminate()
+        assert process.wait(SECONDS) == 4
+    assert os.path.isdir(victim)
 
 
 def ended_alone(services: Services, *words: str, name: str = "alone") -> None:
@@ -205,19 +222,17 @@ def test_gc_leaves_the_log_of_what_lives_wherever_it_is_recorded(services: Servi
     assert not os.path.exists(path)
 
 
-@pytest.mark.parametrize("other", ("log.old", "access.log", "log.0", "sub"))
-def test_gc_removes_nothing_that_is_no_log(services: Services, old: str, other: str) -> None:
-    path = os.path.join(old, other)
-    if other == "sub":
-        os.mkdir(path)
-    else:
-        os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
-    make_old(old)
-    assert old not in sbx(services.sandbox, "gc").stdout
-    assert sorted(os.listdir(old)) == sorted(("log", other))
-    (os.rmdir if other == "sub" else os.unlink)(path)
-    make_old(old)
-    assert f"removed log {old}\n" in sbx(services.sandbox, "gc").stdout
+@pytest.mark.parametrize("other", ("log.old", "access.log", "log.0", "sub/"))
+def test_what_holds_anything_else_is_no_log(tmp_path: Path, other: str) -> None:
+    for name in ("old", "strange"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "log").touch()
+    beside = tmp_path / "strange" / other
+    beside.mkdir() if other.endswith("/") else beside.touch()
+    for name in ("old", "strange"):
+        make_old(str(tmp_path / name))
+    assert list(left_logs.old(str(tmp_path), (), 60)) == [str(tmp_path / "old")]
+    assert list(left_logs.old(str(tmp_path), ("old",), 60)) == []
 
 
 def test_gc_follows_no_link_to_a_log(services: Services, old: str) -> None:
