@@ -2,6 +2,7 @@
 #include "context.h"
 #include "sys.h"
 
+#include <limits.h>
 #include <string.h>
 #include <sys/sysmacros.h>
 
@@ -19,18 +20,33 @@ int clone_tree(int fd, uint64_t attributes, uint64_t clear, int recursive, int u
         return r < 0 ? r : take_fd(&tree);
 }
 
-static int open_source(const struct context *c, const char *path, uint64_t flags) {
-        if (flags & BIND_FROM_ROOT)
+/* Names below what the payload may write to are the payload's: none is followed that is a link, which an earlier run
+ * could have left (CVE-2024-42472). */
+static int open_source(const struct context *c, const struct op_bind_mount *op) {
+        const char *path = string_of(c, op->source);
+        uint64_t resolve = RESOLVE_NO_MAGICLINKS;
+        char above[PATH_MAX];
+        int top = AT_FDCWD;
+        if (op->flags & BIND_FROM_ROOT)
                 return find_in_root(c, path, O_PATH);
-        if (flags & BIND_FROM_ROOTFS)
-                return sys_openat2(c->rootfs_fd, path, O_PATH, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
-        return sys_openat2(AT_FDCWD, path, O_PATH, RESOLVE_NO_MAGICLINKS);
+        if (op->flags & BIND_FROM_ROOTFS) {
+                top = c->rootfs_fd;
+                resolve |= RESOLVE_IN_ROOT;
+        }
+        if (op->trusted == 0)
+                return sys_openat2(top, path, O_PATH, resolve);
+        if (op->trusted >= sizeof above || op->trusted >= strlen(path))
+                return -EINVAL;
+        memcpy(above, path, op->trusted);
+        above[op->trusted] = 0;
+        cleanup_fd int fd = sys_openat2(top, above, O_PATH | O_DIRECTORY, resolve);
+        return fd < 0 ? fd : sys_openat2(fd, path + op->trusted, O_PATH, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
 }
 
 static int tree_of_bind(const struct context *c, const struct op_bind_mount *op) {
         cleanup_fd int userns = -1;
         struct stat st;
-        cleanup_fd int fd = open_source(c, string_of(c, op->source), op->flags);
+        cleanup_fd int fd = open_source(c, op);
         if (fd < 0)
                 return fd;
         if (op->flags & BIND_IDMAP_OWNER) {

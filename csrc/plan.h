@@ -13,7 +13,7 @@
 #include <stdint.h>
 
 #define PLAN_MAGIC "SBXPLAN"
-#define PLAN_VERSION 2u
+#define PLAN_VERSION 3u
 #define PLAN_MAX_SIZE (4u << 20)
 #define PLAN_MAX_OPS 8192u
 #define PLAN_MAX_STAMPS 1024u
@@ -67,7 +67,7 @@ struct plan_record {
         OP(8, MakeDirectory, "su")                                                                                     \
         OP(9, MakeSymlink, "ss")                                                                                       \
         OP(10, WriteFile, "sub")                                                                                       \
-        OP(11, BindMount, "ssuuuu")                                                                                    \
+        OP(11, BindMount, "ssuuuuu")                                                                                   \
         OP(12, BindDevice, "ssuu")                                                                                     \
         OP(13, MountTmpfs, "suuuuuu")                                                                                  \
         OP(14, MountOverlay, "slssuu")                                                                                 \
@@ -162,7 +162,11 @@ struct op_path_number { struct plan_ref path; uint64_t value; };
 struct op_make_symlink { struct plan_ref path, target; };
 struct op_write_file { struct plan_ref path; uint64_t mode; struct plan_ref content; };
 /* uid, gid: what the source's owner becomes (ids of the supervisor's user namespace), for BIND_IDMAP_OWNER */
-struct op_bind_mount { struct plan_ref source, target; uint64_t attributes, flags, uid, gid; };
+struct op_bind_mount {
+        struct plan_ref source, target;
+        uint64_t attributes, flags, uid, gid;
+        uint64_t trusted; /* so many bytes of the source, up to a slash, may be links; 0: all of it */
+};
 struct op_bind_device { struct plan_ref source, target; uint64_t major, minor; };
 /* uid, gid: of its top directory, as numbered outside */
 struct op_mount_dev { struct plan_ref target; uint64_t size, uid, gid; };

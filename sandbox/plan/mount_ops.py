@@ -1,5 +1,6 @@
 """Ops that assemble the payload's root: mounts, and what is written on mounts of our own."""
 
+import os
 from enum import IntEnum, IntFlag
 from typing import Final
 
@@ -88,7 +89,11 @@ class WriteFile(Op, frozen=True, kw_only=True):
 
 
 class BindMount(Op, frozen=True, kw_only=True):
-    """`source` appears at `target`; flags are of `Bind`, attributes of `Attr`."""
+    """`source` appears at `target`; flags are of `Bind`, attributes of `Attr`.
+
+    Links are followed in the first `trusted` bytes of the source, 0 for all of it: names behind
+    them lie in what the payload may write to, and are the payload's.
+    """
 
     KIND = 11
     source: str
@@ -97,6 +102,7 @@ class BindMount(Op, frozen=True, kw_only=True):
     flags: int
     uid: int = 0
     gid: int = 0
+    trusted: int = 0
 
     def describe(self) -> str:
         tree = (
@@ -111,7 +117,12 @@ class BindMount(Op, frozen=True, kw_only=True):
             text += ", without what is mounted below it"
         if self.flags & Bind.IDMAP_OWNER:
             text += f", its owner shown as the payload (user {self.uid} outside)"
+        if self.trusted:
+            text += ", no link followed below " + (self._above() or "/")
         return text + (", left out if missing" if self.flags & Bind.OPTIONAL else "")
+
+    def _above(self) -> str:
+        return os.fsdecode(os.fsencode(self.source)[: self.trusted]).rstrip("/")
 
 
 ANY_DEVICE: Final = 2**32 - 1

@@ -33,6 +33,7 @@ from sandbox.plan.ops import (
     SetMountAttributes,
     WriteFile,
 )
+from sandbox.plan.planted import trusted_length
 from sandbox.plan.proc import SEALED
 from sandbox.plan.proc import steps as proc_steps
 from sandbox.plan.record import Op, Step
@@ -190,12 +191,18 @@ class _Assembly:
         match node.kind:
             case Kind.HOST:
                 flags = Bind.RECURSIVE
+                trusted = 0
                 if self.profile.rootfs.overlay != "none":
                     flags |= Bind.FROM_ROOT  # what is written goes to the overlay's layer
                 elif self.profile.rootfs.type == "directory":
                     flags |= Bind.FROM_ROOTFS
+                    trusted = trusted_length(path, self.tree, self.profile, of_root=True)
+                else:
+                    trusted = trusted_length(path, self.tree, self.profile)
                 attributes = _attributes(node.rights)
-                yield BindMount(source=path, target=path, attributes=attributes, flags=flags)
+                yield BindMount(
+                    source=path, target=path, attributes=attributes, flags=flags, trusted=trusted
+                )
             case Kind.DENY | Kind.MASK:
                 yield self._cover(node)
             case Kind.PROTECTED:
@@ -313,13 +320,15 @@ class _Assembly:
         if mount.idmap and self._can_idmap(node):
             flags |= Bind.IDMAP_OWNER
         mapped = bool(flags & Bind.IDMAP_OWNER)
+        source = mount.source or node.path
         return BindMount(
-            source=mount.source or node.path,
+            source=source,
             target=node.path,
             attributes=_attributes(node.rights),
             flags=flags,
             uid=self.identity.outer_uid if mapped else 0,
             gid=self.identity.outer_gid if mapped else 0,
+            trusted=trusted_length(source, self.tree, self.profile),
         )
 
     def _can_idmap(self, node: Node) -> bool:

@@ -193,6 +193,12 @@ def _by_op(op: Op, failure: Failure) -> Words | None:
             f"'{op.source}' does not exist: /dev around sbx lacks one of the usual nodes",
             'mount a complete /dev, or set devices.dev = "none"',
         )
+    if isinstance(op, ops.BindMount) and op.trusted and error == errno.ELOOP:
+        return Words(
+            f"'{op.source}': a symbolic link, in a directory that the payload may write to: an earlier "
+            "run could have left it there",
+            "name the place that it leads to, or put the link elsewhere",
+        )
     if isinstance(op, ops.BindMount | ops.MountRootTree | ops.BindDevice):
         return _source(op.source, failure)
     if (

@@ -3,8 +3,10 @@
 import errno
 import os
 
-from tests.kernel.harness import Sandbox
-from tests.kernel.pieces import bind, directory_root, tree_of
+import pytest
+
+from tests.kernel.harness import Sandbox, outcomes
+from tests.kernel.pieces import bind, directory_root, own_for_payload, tree_of
 from tests.kernel.test_bad_input import refused
 from tests.kernel.traces import snapshot
 
@@ -114,3 +116,36 @@ def test_without_openat2_nothing_runs(sandbox: Sandbox) -> None:
     assert (done.returncode, done.stdout) == (125, ""), done
     assert "the kernel is too old for it" in done.stderr or "lacks openat2" in done.stderr
     assert sandbox.program(words).returncode == 0
+
+
+# ---- What a run leaves for the next one ----
+
+
+@pytest.mark.parametrize("how", ("mount", "statement"))
+@pytest.mark.parametrize("link", ("absolute", "relative", "above"))
+def test_a_link_that_one_run_leaves_leads_the_next_nowhere(
+    sandbox: Sandbox, how: str, link: str
+) -> None:
+    """CVE-2024-42472: a directory below one that the payload writes to, mounted by its name."""
+    work, cache = sandbox.mkdir("work", 0o777), sandbox.mkdir("work/above/cache", 0o777)
+    private = sandbox.mkdir("private/cache")
+    sandbox.write("private/secret", "the secret")
+    sandbox.write("private/cache/secret", "the secret")
+    own_for_payload(sandbox, work, os.path.dirname(cache), cache)
+    place = "/shown" if how == "mount" else cache
+    text = f"[filesystem]\nwrite = ['{work}']\n"
+    again = bind(cache, place) if how == "mount" else f"read = ['{cache}']\n"
+    assert sandbox.run(text + again, sandbox.probe, "exit", "0").returncode == 0
+    # What a payload may do to its own directory; the first run may have been under another profile.
+    above = os.path.dirname(cache)
+    moved = above if link == "above" else cache
+    target = {"absolute": private, "relative": "../../private/cache", "above": "../private"}[link]
+    tries = (("rename", moved, f"{work}/old"), ("symlink", target, moved))
+    assert outcomes(sandbox.attempts(text, *tries)) == ["ok", "ok"]
+    for _ in range(2):
+        message = sandbox.refusal(text + again, sandbox.probe, "read", f"{place}/secret")
+        assert "may write to" in message
+        assert "the secret" not in message
+    # The control: without the grant the link is the host's own, and is followed.
+    trusting = bind(cache, "/shown")
+    assert sandbox.attempt(trusting, "read", "/shown/secret").value == "the secret"

@@ -22,6 +22,12 @@ CHECKS = (
         ),
     ),
     Check(
+        number=14,
+        title="Links that a run leaves for the next one",
+        weakness="CVE-2024-42472",
+        tests=(f"{_SET_UP}test_a_link_that_one_run_leaves_leads_the_next_nowhere",),
+    ),
+    Check(
         number=15,
         title="Mount points behind a dangling link",
         weakness="CVE-2024-45310",
