@@ -1,18 +1,21 @@
 """`python -m tests.faults`: a fault at every system call of a launch.
 
-Prints a table for each kind of launch, and what broke; status 1 where anything did.
+Prints a table for each kind of launch, and what broke; status 1 where anything did. Then come the
+races. A complete sweep of one kind of launch takes about ten minutes.
 """
 
 import argparse
 import os
+import subprocess
 import sys
 import time
 import traceback
 
 from tests.faults.judge import BROKEN, KILLED, REFUSED, WHOLE
-from tests.faults.launches import LAUNCHES, Launch, ready
+from tests.faults.launches import LAUNCHES, TREE, Launch, ready
 from tests.faults.sweep import Fault, Sweep
 
+RACES = "races"
 COLUMNS = (REFUSED, WHOLE, KILLED, BROKEN)
 
 
@@ -68,9 +71,16 @@ def _apart(launch: Launch, args: argparse.Namespace) -> bool:
     return status == 0
 
 
+def _races() -> bool:
+    """The tests in which names change places while launches go on, with more rounds."""
+    words = [sys.executable, "-m", "pytest", "-q", "tests/kernel/test_hostile_trees.py"]
+    environment = {**os.environ, "SBX_RACE_ROUNDS": "2000"}
+    return subprocess.run(words, cwd=TREE, env=environment, check=False).returncode == 0
+
+
 def main() -> int:
     """One process for each kind of launch."""
-    names = [launch.name for launch in LAUNCHES]
+    names = [*(launch.name for launch in LAUNCHES), RACES]
     parser = argparse.ArgumentParser(prog="./dev faults", description=__doc__)
     parser.add_argument("launches", nargs="*", metavar="LAUNCH", help=", ".join(names))
     parser.add_argument("--sample", type=int, metavar="N", help="about N faults of each launch")
@@ -84,6 +94,8 @@ def main() -> int:
         parser.error("it mounts, so it has to be root's")
     chosen = [launch for launch in LAUNCHES if not args.launches or launch.name in args.launches]
     results = [_apart(launch, args) for launch in chosen]
+    if not args.launches or RACES in args.launches:
+        results.append(_races())
     return 0 if all(results) else 1
 
 
