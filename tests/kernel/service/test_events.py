@@ -57,7 +57,9 @@ def test_following_hears_what_comes(services: Services) -> None:
     sandbox = services.sandbox
     arguments = [sandbox.launcher, "events", "-f", "heard"]
     with sandbox.popen(arguments, stdout=subprocess.PIPE, encoding="utf-8") as following:
-        services.run("[service]\nstop_timeout = '5s'\n", "exit", "0", options=("--name", "heard"))
+        # Of a program that ends before anybody looks no event tells that it was ready.
+        words = ("sleep", "500", "exit", "0")
+        services.run("[service]\nstop_timeout = '5s'\n", *words, options=("--name", "heard"))
         assert following.stdout is not None
         lines = [following.stdout.readline() for _ in range(3)]
         following.kill()
