@@ -37,12 +37,14 @@ int unblock_signals(void) {
         return CALL(SYS_rt_sigprocmask, SIG_SETMASK, &none, NULL, sizeof none);
 }
 
-static void await_go(const struct context *c) {
+static void await_go(struct context *c) {
         char byte;
         ssize_t n;
         do
                 n = read(c->go_reader, &byte, 1);
         while (n < 0 && errno == EINTR);
+        if (n < 0)
+                report_and_exit(c, -errno);
         if (n != 1) /* the supervisor is gone, or has failed and says so itself */
                 _exit(125);
 }

@@ -92,6 +92,19 @@ def test_a_processor_is_chosen(as_root: Sandbox) -> None:
     assert python(as_root, "pids_max = 9", AFFINITY) == (0, f"{everyone}\n")
 
 
+def test_a_processor_is_chosen_that_is_none_of_the_callers(as_root: Sandbox) -> None:
+    """What the caller is bound to lies outside of the sandbox's processors: these are what it gets."""
+    callers = os.sched_getaffinity(0)
+    if len(callers) < 2:
+        return
+    os.sched_setaffinity(0, {min(callers)})
+    try:
+        last = max(callers)
+        assert python(as_root, f'cpuset_cpus = "{last}"', AFFINITY) == (0, f"{last}\n")
+    finally:
+        os.sched_setaffinity(0, callers)
+
+
 def test_all_limits_hold_together(as_root: Sandbox) -> None:
     limits = 'memory_max = "64M"\ncpu_max = "2 cpus"\ncpu_weight = 50\npids_max = 10\n'
     limits += 'cpuset_cpus = "0"\ncpuset_mems = "0"\n'
