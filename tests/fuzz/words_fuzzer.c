@@ -1,5 +1,6 @@
 /* libFuzzer on what the launcher reads of its command line by itself: `sbx run` and `sbx exec`.  The input is the words,
  * each ended by a NUL; whatever is taken points into them, and the name of a sandbox is one. */
+int launcher_main(int argc, char **argv, char **environment);
 #define main launcher_main
 #define parse parse_run
 #include "../../csrc/launcher.c"
