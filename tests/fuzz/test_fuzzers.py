@@ -84,7 +84,7 @@ TARGETS = {
         words="run exec -p -e -- --profile --set --name --report --plan-fd --ready-fd --timing --cwd",
     ),
     "notify": Target(
-        sources=("loop.c",),
+        sources=("loop.c", "foreign.c"),
         seeds=_messages,
         longest=4097,
         words="READY=1 STATUS= FDSTORE=1 FDNAME= FDSTOREREMOVE=1 BARRIER=1 WATCHDOG=1 ERRNO= BUSERROR=",
