@@ -4,7 +4,18 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from tests.isolation.check import Attempt, Check
-from tests.isolation.checks import calls, descriptors, identity, landlock, mounts, paths, proc
+from tests.isolation.checks import (
+    calls,
+    descriptors,
+    identity,
+    landlock,
+    mounts,
+    network,
+    paths,
+    peers,
+    proc,
+    resources,
+)
 
 COUNT = 60
 
@@ -15,6 +26,9 @@ CLASSES: dict[str, tuple[Check, ...]] = {
     "Mounts": mounts.CHECKS,
     "Identity and privilege": identity.CHECKS,
     "System calls": calls.CHECKS,
+    "Network": network.CHECKS,
+    "Control groups and resources": resources.CHECKS,
+    "Peers, devices, time": peers.CHECKS,
     "Landlock alone": landlock.CHECKS,
 }
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.conftest import UNPRIVILEGED
+from tests.isolation import surroundings
 from tests.isolation.build import build_probe
 from tests.isolation.check import Caller
 from tests.isolation.doors import Results
@@ -67,7 +68,7 @@ def directories() -> Iterator[str]:
 @pytest.fixture(scope="session", params=["root", "user"])
 def results(
     request: pytest.FixtureRequest, sbx_path: str, attempts_probe: str, directories: str
-) -> Results:
+) -> Iterator[Results]:
     """What came of every attempt of root's, and again of an account's without privilege."""
     caller: Caller = request.param
     if caller == "root" and os.geteuid() != 0:
@@ -76,4 +77,6 @@ def results(
     for path in (own, f"{own}/files"):
         os.mkdir(path)
         os.chmod(path, 0o755)
-    return _results(caller, sbx_path, attempts_probe, f"{own}/files", f"{own}/place")
+    found = _results(caller, sbx_path, attempts_probe, f"{own}/files", f"{own}/place")
+    with surroundings.all_of_it(found.sandbox, found.scene):
+        yield found

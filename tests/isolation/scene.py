@@ -5,7 +5,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 FIRST, LAST = 3, 200
 
@@ -45,6 +45,8 @@ class Scene:
 
     probe: str
     directory: str
+    around: dict[str, str] = field(default_factory=dict)
+    """Names of what lives around the sandbox (tests/isolation/surroundings.py)."""
 
     @property
     def names(self) -> Mapping[str, str]:
@@ -57,6 +59,7 @@ class Scene:
             "relative_secret": secret.lstrip("/"),
             "set_user_id": os.path.join(self.directory, "data", "set-user-id"),
             "capable": os.path.join(self.directory, "data", "capable"),
+            **self.around,
         }
 
     @property

@@ -1,15 +1,17 @@
 """The sandbox's network as the kernel tells it over netlink."""
 
+import contextlib
 import os
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
-from pyroute2 import NetNS
+from pyroute2 import IPRoute, NetNS
 
 from tests.conftest import Sbx
+from tests.kernel.harness import Sandbox, checked, libc
 
 
 @pytest.fixture
@@ -45,3 +47,43 @@ def test_without_a_network_there_is_a_loopback_and_nothing_else(namespace: str) 
         routes = network.get_routes(family=socket.AF_INET)
         outward = [r for r in routes if r.get_attr("RTA_GATEWAY") or r.get_attr("RTA_OIF") != 1]
         assert outward == []
+
+
+CLONE_NEWNET = 0x40000000
+METADATA = "169.254.169.254"
+
+
+@contextlib.contextmanager
+def metadata_server() -> Iterator[tuple[int, Callable[[], None]]]:
+    """A server at a cloud's address in a network of its own: its port, and how to enter that network."""
+    ready, go_on = os.pipe(), os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(go_on[1])
+        try:
+            checked(libc.unshare(CLONE_NEWNET))
+            with IPRoute() as network:
+                network.link("set", index=1, state="up")
+                network.addr("add", index=1, address=METADATA, prefixlen=32)
+            server = socket.create_server((METADATA, 0))
+            os.write(ready[1], str(server.getsockname()[1]).encode())
+            os.read(go_on[0], 1)
+        finally:
+            os._exit(0)
+    os.close(ready[1])
+    port = int(os.read(ready[0], 16) or b"0")
+    network = os.open(f"/proc/{child}/ns/net", os.O_RDONLY)
+    try:
+        yield port, lambda: checked(libc.setns(network, CLONE_NEWNET)) and None
+    finally:
+        for fd in (*go_on, ready[0], network):
+            os.close(fd)
+        os.waitpid(child, 0)
+
+
+def test_a_clouds_metadata_is_out_of_reach(staged: Sandbox) -> None:
+    """Whoever reaches that address has the machine's credentials."""
+    with metadata_server() as (port, enter):
+        words = ("tcp", METADATA, port)
+        assert staged.attempt("", *words, stage=enter).outcome == "ENETUNREACH"
+        assert staged.attempt('[network]\nmode = "host"', *words, stage=enter).outcome == "ok"

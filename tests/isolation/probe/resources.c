@@ -2,6 +2,7 @@
 #include "probe.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -81,6 +82,7 @@ static long memory(char **a) {
 static long write_blocks(int fd, unsigned long count) {
         static char block[BLOCK];
         unsigned long done = 0;
+        signal(SIGXFSZ, SIG_IGN);
         for (size_t used = 0; done < count; used = 0, done++)
                 while (used < sizeof block) {
                         ssize_t n = write(fd, block + used, sizeof block - used);
@@ -102,7 +104,6 @@ static long memory_file(char **a) {
 
 /* A file of so many MiB; it is removed again. */
 static long fill(char **a) {
-        signal(SIGXFSZ, SIG_IGN);
         int fd = open(a[0], O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
         if (fd < 0)
                 return -1;
@@ -185,8 +186,10 @@ static long core(char **a) {
 
 /* ---- Control groups ---- */
 
-/* Mounts the hierarchy of a controller, or "2" for version 2, at a place of its own. */
+/* Mounts the hierarchy of a controller, or "2" for version 2, for itself alone if it may. */
 static long mount_groups(char **a) {
+        if (unshare(CLONE_NEWNS) == 0)
+                mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL);
         if (strcmp(a[0], "2") == 0)
                 return mount("cgroup2", a[1], "cgroup2", 0, NULL);
         return mount("cgroup", a[1], "cgroup", 0, a[0]);
