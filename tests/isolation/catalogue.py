@@ -15,6 +15,7 @@ from tests.isolation.checks import (
     peers,
     proc,
     resources,
+    supervisor,
 )
 
 COUNT = 60
@@ -30,6 +31,7 @@ CLASSES: dict[str, tuple[Check, ...]] = {
     "Control groups and resources": resources.CHECKS,
     "Peers, devices, time": peers.CHECKS,
     "Landlock alone": landlock.CHECKS,
+    "Supervisor": supervisor.CHECKS,
 }
 
 

@@ -73,8 +73,12 @@ def metadata_server() -> Iterator[tuple[int, Callable[[], None]]]:
     os.close(ready[1])
     port = int(os.read(ready[0], 16) or b"0")
     network = os.open(f"/proc/{child}/ns/net", os.O_RDONLY)
+
+    def enter() -> None:
+        checked(libc.setns(network, CLONE_NEWNET))
+
     try:
-        yield port, lambda: checked(libc.setns(network, CLONE_NEWNET)) and None
+        yield port, enter
     finally:
         for fd in (*go_on, ready[0], network):
             os.close(fd)
