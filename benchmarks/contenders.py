@@ -122,17 +122,18 @@ def _firejail_help() -> str:
 
 def crun(scene: Scene, scratch: str, words: Sequence[str]) -> list[str]:
     root = _root(scene, scratch)
-    path = os.path.join(scratch, "bundle")
+    name = _name(words)
+    path = os.path.join(scratch, f"bundle-{name}")
     os.makedirs(path, exist_ok=True)
     with open(os.path.join(path, "config.json"), "w", encoding="utf-8") as file:
         json.dump(_config(scene, root, words), file)
-    return [_which("crun"), "--cgroup-manager=disabled", "run", "-b", path, "sbx-isolation"]
+    return [_which("crun"), "--cgroup-manager=disabled", "run", "-b", path, name]
 
 
 def podman(scene: Scene, scratch: str, words: Sequence[str]) -> list[str]:
     names = scene.names
     options = (
-        "--runtime crun --cgroup-manager=cgroupfs run --rm --network=none --read-only --cgroups=disabled"
+        "--runtime crun --cgroup-manager=cgroupfs run --rm --interactive --network=none --read-only --cgroups=disabled"
         " --cap-drop=all --security-opt no-new-privileges --user 1000:1000 --ulimit nofile=1024:1024"
         f" --ulimit nproc=1000:1000 --uidmap=0:{FIRST_ID}:{RANGE}"
     )
@@ -146,7 +147,7 @@ def nspawn(scene: Scene, scratch: str, words: Sequence[str]) -> list[str]:
     names = scene.names
     options = (
         f"--quiet --register=no --keep-unit -D {_root(scene, scratch)} --read-only --private-network --pipe"
-        f" --link-journal=no -M sbx-isolation --private-users={FIRST_ID}:{RANGE}"
+        f" --link-journal=no -M {_name(words)} --private-users={FIRST_ID}:{RANGE}"
         " --private-users-ownership=off --tmpfs=/tmp --drop-capability=all --no-new-privileges=yes"
     )
     binds = [f"--bind-ro={names[each]}" for each in ("data", "probe")]
@@ -172,6 +173,11 @@ def systemd_run(names: Any, words: Sequence[str]) -> list[str]:
 
 
 # --- Roots and bundles ----------------------------------------------------------------------------
+
+
+def _name(words: Sequence[str]) -> str:
+    """Of a container: two of them live at once."""
+    return f"sbx-isolation-{'peer' if 'stay' in words else 'attempts'}"
 
 
 def _root(scene: Scene, scratch: str) -> str:

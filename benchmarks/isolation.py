@@ -18,11 +18,13 @@ from benchmarks import building, places, records
 from benchmarks.common import BenchmarkError, Figure
 from benchmarks.contenders import Contender, contenders
 from benchmarks.places import OWN_MOUNTS
-from tests.isolation import catalogue, scene
+from tests.isolation import catalogue, scene, surroundings
 from tests.isolation.build import build_probe
 from tests.isolation.doors import joined, read_answers
 
 PATIENCE_S: Final = 300
+BATCH: Final = 20
+"""Attempts of one launch: firejail takes no more than 128 words."""
 
 
 def measure(sbx: str | None, rounds: int) -> dict[str, Any]:
@@ -35,8 +37,12 @@ def measure(sbx: str | None, rounds: int) -> dict[str, Any]:
     with (
         places.scratch_directory() as scratch,
         tempfile.TemporaryDirectory(prefix="sbx-benchmark-", dir="/srv") as directory,
+        surroundings.servers() as port,
+        surroundings.local_servers(directory) as local,
+        surroundings.shared_memory() as shared,
     ):
         subject = _scene(directory)
+        subject.around.update(local, **shared, port=port)
         profile = os.path.join(scratch, "subject.toml")
         with open(profile, "w", encoding="utf-8") as file:
             file.write(subject.subject)
@@ -100,17 +106,50 @@ def _scene(directory: str) -> scene.Scene:
 def _run(
     one: Contender, subject: scene.Scene, scratch: str, tried: Sequence[catalogue.Tried]
 ) -> list[str] | str:
-    """What came of each attempt, or why none could be made."""
-    words = [subject.probe, *map(subject.fill, joined([each.attempt.words for each in tried]))]
+    """What came of each attempt, or why none could be made: beside another sandbox of the same tool's."""
+    peer = _command(one, [subject.probe, "stay"])
+    if not os.access(one.command(())[0], os.X_OK):
+        return f"{one.command(())[0]} is not installed"
+    how = one.place.how(scratch)
+    found: list[str] = []
+    try:
+        with (
+            subprocess.Popen(
+                peer,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                **how,
+            ) as process,
+            surroundings.staying(process) as it,
+        ):
+            subject.around["peer"] = it
+            for at in range(0, len(tried), BATCH):
+                answers = _answers(one, subject, tried[at : at + BATCH], how)
+                if isinstance(answers, str):
+                    return answers
+                found += answers
+    except AssertionError:
+        answers = _answers(one, subject, tried[:1], how)
+        return answers if isinstance(answers, str) else "no second one lives beside it"
+    return found
+
+
+def _command(one: Contender, words: Sequence[str]) -> list[str]:
     command = one.command(words)
-    if not os.access(command[0], os.X_OK):
-        return f"{command[0]} is not installed"
-    if one.place.setup:
-        inner = f'set -e\n{one.place.setup}\nexec "$@"'
-        command = [*OWN_MOUNTS, "sh", "-c", inner, "sh", *command]
+    if not one.place.setup:
+        return command
+    inner = f'set -e\n{one.place.setup}\nexec "$@"'
+    return [*OWN_MOUNTS, "sh", "-c", inner, "sh", *command]
+
+
+def _answers(
+    one: Contender, subject: scene.Scene, tried: Sequence[catalogue.Tried], how: Mapping[str, Any]
+) -> list[str] | str:
+    words = [subject.probe, *map(subject.fill, joined([each.attempt.words for each in tried]))]
     with scene.careless() as many:
         done = subprocess.run(
-            command,
+            _command(one, words),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -118,7 +157,7 @@ def _run(
             timeout=PATIENCE_S,
             close_fds=False,
             preexec_fn=lambda: scene.leave_open(many),
-            **one.place.how(scratch),
+            **how,
         )
     lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
     if len(lines) != len(tried):

@@ -103,16 +103,26 @@ def shared_memory() -> Iterator[dict[str, str]]:
 def another_sandbox(sandbox: Sandbox, profile: str, probe: str) -> Iterator[str]:
     """A live sandbox of the same caller and profile; yields the host's number of its payload."""
     words = sandbox.shipped_arguments(profile, probe, "stay")
-    with sandbox.popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
+    with (
+        sandbox.popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process,
+        staying(process) as number,
+    ):
+        yield number
+
+
+@contextlib.contextmanager
+def staying(process: subprocess.Popen[bytes]) -> Iterator[str]:
+    """The host's number of what a sandbox runs with the probe's `stay`, and its end."""
+    assert process.stdout is not None
+    number = process.pid
+    try:
         assert process.stdout.readline() == b"here\n"
-        number = process.pid
         while below := _children(number):
             number = below[0]
         yield str(number)
-        process.terminate()
-        process.wait()
-        process.stdout.close()
+    finally:
+        # The end of its input ends the probe; as PID 1 it hears no SIGTERM.
+        process.communicate(timeout=20)
 
 
 def _children(number: int) -> list[int]:
