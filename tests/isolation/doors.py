@@ -138,11 +138,12 @@ class Results:
     def _program(
         self, arguments: list[str], *, warm: bool = False
     ) -> subprocess.CompletedProcess[str]:
-        """Runs it as a caller that has left descriptors open."""
+        """Runs it as a caller that has left descriptors open and has variables of all kinds."""
         with scene.careless() as many:
             return self.sandbox.program(
                 arguments,
                 stage=self.sandbox.without_python() if warm else None,
                 before=lambda: scene.leave_open(many),
                 close_fds=False,
+                env={**self.sandbox.environment, **scene.VARIABLES},
             )

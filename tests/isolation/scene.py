@@ -9,6 +9,20 @@ from dataclasses import dataclass, field
 
 FIRST, LAST = 3, 200
 
+VARIABLES = {
+    "LD_PRELOAD": "libc.so.6",
+    "LD_LIBRARY_PATH": "/nowhere",
+    "PYTHONPATH": "/nowhere",
+    "PYTHONSTARTUP": "/nowhere",
+    "BASH_ENV": "/nowhere",
+    "ENV": "/nowhere",
+    "PERL5OPT": "-w",
+    "GCONV_PATH": "/nowhere",
+    "SSH_AUTH_SOCK": "/nowhere",
+    "TOKEN": "secret",
+}
+"""Variables of a caller's that choose what code runs, or that are nobody else's business."""
+
 SUBJECT = """\
 schema = 1
 

@@ -2,6 +2,7 @@
 
 from tests.isolation.check import OUTSIDE, OUTSIDE_AS_ROOT, Bare, Check, Control, attempt
 
+# The descriptors that the scene's careless caller has left open count against nofile until execve.
 _LIMITS = """\
 [rlimits]
 nofile = 256

@@ -1,6 +1,7 @@
-"""What the supervisor takes from a payload, a caller, a profile's text and a cache: no attempts of the payload's."""
+"""What the supervisor takes from a payload, a caller, a profile's text and a cache."""
 
-from tests.isolation.check import Check
+from tests.isolation import scene
+from tests.isolation.check import OUTSIDE, Check, attempt
 
 _LOG = "tests/kernel/service/test_log.py"
 _CACHE = "tests/kernel/test_cache.py"
@@ -22,6 +23,7 @@ CHECKS = (
         number=58,
         title="The environment",
         weakness="LD_PRELOAD, PYTHON* and BASH_ENV of the caller's",
+        attempts=tuple(attempt(f"variable {name}", "ENODATA", OUTSIDE) for name in scene.VARIABLES),
         tests=(
             "tests/kernel/test_process.py::test_the_environment_is_exactly_the_list",
             "tests/kernel/test_process.py::test_entries_that_are_not_variables_are_not_passed",

@@ -1,8 +1,9 @@
-/* Ways out by what a process inherits: descriptors and the working directory. */
+/* Ways out by what a process inherits: descriptors, the working directory, variables. */
 #include "probe.h"
 
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -55,10 +56,20 @@ static long directory_stream(char **a) {
         return failed(ENOTDIR);
 }
 
+/* A variable of the caller's. */
+static long variable(char **a) {
+        const char *value = getenv(a[0]);
+        if (value == NULL)
+                return nothing();
+        say("%s", value);
+        return 0;
+}
+
 const struct verb descriptor_verbs[] = {
         { "inherited-descriptors", inherited, 0 },
         { "through-a-directory", through_a_directory, 1 },
         { "working-directory", working_directory, 1 },
         { "directory-stream", directory_stream, 0 },
+        { "variable", variable, 1 },
         END_OF_VERBS,
 };
