@@ -11,6 +11,7 @@ from typing import Final
 
 from benchmarks import building, common, records
 from benchmarks.common import BenchmarkError
+from tests.isolation.build import build_probe
 from tests.vm import host, image, recipe, wheel
 from tests.vm.machine import Machine
 from tests.vm.qemu import MachineError
@@ -33,6 +34,7 @@ def measure(name: str, options: list[str], directory: str) -> int:
     """Run one benchmark in a new machine and fetch what it keeps; its exit status."""
     for program in PROGRAMS:
         building.build(program)
+    build_probe(building.BUILD)
     path = image.provide(_say)
     with Machine(path) as machine, tempfile.TemporaryDirectory() as scratch:
         wheel.install(machine, wheel.provide(image.cache_directory()))

@@ -73,6 +73,7 @@ def measure(sbx: str | None, rounds: int) -> dict[str, Any]:
                 "check": each.check.number,
                 "title": each.check.title,
                 "weakness": each.check.weakness,
+                "cves": each.check.cves,
                 "outcomes": {name: answers[at] for name, answers in found.items()},
             }
             for at, each in enumerate(tried)
@@ -111,6 +112,7 @@ def _run(
     if not os.access(one.command(())[0], os.X_OK):
         return f"{one.command(())[0]} is not installed"
     how = one.place.how(scratch)
+    how["env"] = {**how["env"], **scene.VARIABLES}
     found: list[str] = []
     try:
         with (

@@ -142,7 +142,7 @@ def _attempts(content: Mapping[str, Any]) -> list[str]:
         (
             str(each["check"]),
             f"`{each['attempt']}`",
-            each["weakness"],
+            "; ".join([each["weakness"], *each.get("cves", ())]),
             *(
                 ("" if _is_stopped(each, name) else "**")
                 + each["outcomes"][name]

@@ -50,6 +50,20 @@ def checks() -> Iterator[Check]:
     yield from sorted((c for group in CLASSES.values() for c in group), key=lambda c: c.number)
 
 
+class Case(NamedTuple):
+    """A published weakness, and the checks that try its like."""
+
+    cve: str
+    checks: tuple[Check, ...]
+
+
+def cases() -> list[Case]:
+    """Every CVE that a check names, in the order of their numbers."""
+    names = {cve for check in checks() for cve in check.cves}
+    in_order = sorted(names, key=lambda name: tuple(map(int, name.split("-")[1:])))
+    return [Case(cve, tuple(c for c in checks() if cve in c.cves)) for cve in in_order]
+
+
 def attempts() -> Iterator[Tried]:
     """All attempts of all checks."""
     for check in checks():

@@ -52,13 +52,14 @@ class Attempt:
 class Check:
     """One of the sixty: a weakness, and all that is tried of it.
 
-    `tests` are node ids of tests that show what isn't an attempt of the payload's, each with a
-    control of its own.
+    `cves` are published cases of the weakness. `tests` are node ids of tests that show what isn't an
+    attempt of the payload's, each with a control of its own.
     """
 
     number: int
     title: str
     weakness: str
+    cves: tuple[str, ...] = ()
     attempts: tuple[Attempt, ...] = ()
     tests: tuple[str, ...] = ()
 

@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 
 import pytest
 
@@ -27,6 +28,12 @@ def test_a_check_names_tests_that_exist(check: Check) -> None:
 
 def test_every_check_is_there_once() -> None:
     assert [check.number for check in catalogue.checks()] == list(range(1, catalogue.COUNT + 1))
+
+
+def test_a_case_has_a_number_and_a_check() -> None:
+    for case in catalogue.cases():
+        assert re.fullmatch(r"CVE-\d{4}-\d{4,}", case.cve), case
+        assert case.checks
 
 
 def test_no_attempt_is_there_twice() -> None:

@@ -92,7 +92,12 @@ CHECKS = (
     Check(
         number=35,
         title="Input for the caller's terminal",
-        weakness="CVE-2017-5226, CVE-2019-10063 (high bits), CVE-2023-28100 (TIOCLINUX)",
+        weakness="bytes that a shell outside takes for typed ones; high bits of the request; TIOCLINUX",
+        cves=(
+            "CVE-2017-5226",
+            "CVE-2019-10063",
+            "CVE-2023-28100",
+        ),
         attempts=(
             *(attempt(f"tiocsti {high}", "EPERM", UNFILTERED) for high in (0, 1, 0x80000000)),
             *(attempt(f"tioclinux {high}", "EPERM", UNFILTERED) for high in (0, 1, 0x80000000)),
@@ -110,7 +115,8 @@ CHECKS = (
     Check(
         number=36,
         title="clone3",
-        weakness="flags in memory, where no filter sees them (CVE-2021-41133 of Flatpak)",
+        weakness="flags in memory, where no filter sees them",
+        cves=("CVE-2021-41133",),
         attempts=(
             attempt("clone3 0", "ENOSYS", UNFILTERED),
             attempt("clone3 0x10000000", "ENOSYS", UNFILTERED),
@@ -123,7 +129,11 @@ CHECKS = (
     Check(
         number=37,
         title="io_uring",
-        weakness="operations that no filter sees; CVE-2023-2598, CVE-2024-0582 and many more",
+        weakness="operations that no filter sees, in much code that is young",
+        cves=(
+            "CVE-2023-2598",
+            "CVE-2024-0582",
+        ),
         attempts=tuple(
             attempt(words, "EPERM", Control(how='[seccomp]\nallow = ["@io-uring"]'))
             for words in (
@@ -136,7 +146,8 @@ CHECKS = (
     Check(
         number=38,
         title="Looking into processes, and much of the kernel behind one call",
-        weakness="ptrace, bpf, perf_event_open, userfaultfd, handles; CVE-2024-42318 (keyctl)",
+        weakness="ptrace, bpf, perf_event_open, userfaultfd, handles; keyctl, by which a Landlock domain was lost",
+        cves=("CVE-2024-42318",),
         attempts=(
             *(
                 attempt(words, "EPERM", UNFILTERED)
@@ -171,7 +182,8 @@ CHECKS = (
     Check(
         number=40,
         title="Tasks without a filter",
-        weakness="CVE-2019-12589 of firejail: a program that joins a sandbox has none",
+        weakness="a program that joins a sandbox and has none of its filter",
+        cves=("CVE-2019-12589",),
         attempts=(attempt("unfiltered-task", "ESRCH", UNFILTERED),),
         tests=(
             "tests/kernel/test_privileges.py::test_every_thread_has_no_new_privs_and_the_filter",

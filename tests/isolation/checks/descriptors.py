@@ -8,7 +8,8 @@ CHECKS = (
     Check(
         number=1,
         title="Descriptors of the caller's",
-        weakness="CVE-2024-21626",
+        weakness="directories of the host's that stay open",
+        cves=("CVE-2024-21626",),
         attempts=(
             attempt("inherited-descriptors", "EBADF", OUTSIDE),
             attempt("through-a-directory {relative_secret}", "EBADF", OUTSIDE),
@@ -21,7 +22,8 @@ CHECKS = (
     Check(
         number=2,
         title="Working directory outside of the root",
-        weakness="CVE-2024-21626, by process.cwd",
+        weakness="a working directory that lies outside of the root, by its descriptor",
+        cves=("CVE-2024-21626",),
         attempts=(attempt("working-directory private/secret", "ENOENT", OUTSIDE),),
         tests=(
             f"{_TESTS}test_a_working_directory_through_a_descriptor_is_refused",

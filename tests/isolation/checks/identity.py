@@ -30,7 +30,8 @@ CHECKS = (
     Check(
         number=26,
         title="Maps and groups that are written anew",
-        weakness="CVE-2014-8989, groups that deny access",
+        weakness="groups that deny access, and are dropped",
+        cves=("CVE-2014-8989",),
         attempts=(
             attempt(
                 "write-map /proc/self/uid_map", "EROFS", Control(how=OUTSIDE.how, words="own-map")
@@ -45,7 +46,8 @@ CHECKS = (
     Check(
         number=27,
         title="Nested user namespaces",
-        weakness="the kernel's code for root, reached by anybody (CVE-2022-0185 and its like)",
+        weakness="the kernel's code for root, reached by anybody",
+        cves=("CVE-2022-0185",),
         attempts=(
             attempt("user-namespace-by-unshare", "EPERM", NESTED),
             attempt("user-namespace-by-clone", "EPERM", NESTED),
@@ -58,13 +60,15 @@ CHECKS = (
     Check(
         number=28,
         title="Users that are written oddly",
-        weakness="an empty or overflowing id that becomes 0 (CVE-2016-3697)",
+        weakness="an empty, numeric or overflowing name that becomes user 0",
+        cves=("CVE-2016-3697",),
         tests=("tests/isolation/test_users.py::test_an_odd_user_is_an_error_and_never_user_0",),
     ),
     Check(
         number=29,
         title="Capabilities of every thread",
-        weakness="ambient and inheritable capabilities (CVE-2022-24769)",
+        weakness="ambient and inheritable capabilities",
+        cves=("CVE-2022-24769",),
         attempts=(
             attempt("capabilities", "ENODATA", ROOTED),
             attempt("raise-capability 21", "EPERM", ROOTED),

@@ -52,7 +52,12 @@ CHECKS = (
     Check(
         number=44,
         title="Sockets into the machine below, and into the kernel",
-        weakness="CVE-2025-21756 (vsock), CVE-2026-31431 (AF_ALG), CVE-2016-8655 (packets)",
+        weakness="the kernel's code behind vsock, AF_ALG, packet sockets and netlink",
+        cves=(
+            "CVE-2016-8655",
+            "CVE-2025-21756",
+            "CVE-2026-31431",
+        ),
         attempts=(
             attempt("socket 40 1 0", "EPERM", UNFILTERED),
             attempt("socket 40 2 0", "EPERM", _NO_TRANSPORT),
@@ -77,7 +82,8 @@ CHECKS = (
     Check(
         number=45,
         title="The host's local sockets",
-        weakness="CVE-2020-15257 (abstract sockets with the host's network), engines' and buses' sockets",
+        weakness="abstract sockets with the host's network; engines' and buses' sockets",
+        cves=("CVE-2020-15257",),
         attempts=(
             *(
                 attempt(

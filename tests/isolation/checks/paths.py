@@ -9,13 +9,15 @@ CHECKS = (
     Check(
         number=12,
         title="A destination below a link out of the root",
-        weakness="CVE-2026-87766",
+        weakness="files and directories made outside, by the set-up",
+        cves=("CVE-2026-87766",),
         tests=(f"{_TREES}test_a_link_out_of_the_root_leads_nowhere",),
     ),
     Check(
         number=13,
         title="Names that are exchanged during a launch",
-        weakness="CVE-2021-30465",
+        weakness="a link that takes a directory's place between look and mount",
+        cves=("CVE-2021-30465",),
         tests=(
             f"{_TREES}test_a_directory_that_becomes_a_link_while_it_is_mounted_on",
             f"{_TREES}test_a_source_in_the_tree_that_becomes_a_link_while_it_is_opened",
@@ -24,19 +26,22 @@ CHECKS = (
     Check(
         number=14,
         title="Links that a run leaves for the next one",
-        weakness="CVE-2024-42472",
+        weakness="a directory of the payload's that leads elsewhere when it is mounted again",
+        cves=("CVE-2024-42472",),
         tests=(f"{_SET_UP}test_a_link_that_one_run_leaves_leads_the_next_nowhere",),
     ),
     Check(
         number=15,
         title="Mount points behind a dangling link",
-        weakness="CVE-2024-45310",
+        weakness="files and directories made where the link leads",
+        cves=("CVE-2024-45310",),
         tests=(f"{_SET_UP}test_nothing_is_made_behind_a_dangling_link",),
     ),
     Check(
         number=16,
         title="Devices and consoles that are something else",
-        weakness="CVE-2025-52565",
+        weakness="a mount on or of what only has a device's name",
+        cves=("CVE-2025-52565",),
         tests=(
             f"{_TREES}test_what_takes_a_devices_place_is_never_mounted_as_one",
             "tests/kernel/test_devices.py::test_a_link_is_not_taken_for_a_device",

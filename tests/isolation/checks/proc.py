@@ -17,7 +17,8 @@ CHECKS = (
     Check(
         number=5,
         title="The launcher's file by /proc/PID/exe",
-        weakness="CVE-2019-5736",
+        weakness="the launcher's program, overwritten for the next who runs it",
+        cves=("CVE-2019-5736",),
         attempts=(
             attempt("behind /proc/1/exe", "EACCES", _WITHOUT_INIT),
             attempt("open-to-read /proc/1/exe", "EACCES", _WITHOUT_INIT),
@@ -52,13 +53,18 @@ CHECKS = (
     Check(
         number=7,
         title="What masks are made of",
-        weakness="CVE-2025-31133",
+        weakness="a mask that is made of the root's own /dev/null",
+        cves=("CVE-2025-31133",),
         tests=(f"{_SET_UP}test_a_mask_is_made_of_nothing_that_the_root_holds",),
     ),
     Check(
         number=8,
         title="/proc, /sys and /dev as links of the root's",
-        weakness="CVE-2019-19921, CVE-2026-41579",
+        weakness="a mount, a file made or removed where the root's links lead",
+        cves=(
+            "CVE-2019-19921",
+            "CVE-2026-41579",
+        ),
         tests=(
             f"{_KERNEL}test_hostile_trees.py::test_a_link_in_place_of_a_mount_point_leads_nowhere",
             f"{_KERNEL}test_hostile_trees.py::test_a_link_out_of_the_root_leads_nowhere",
@@ -102,7 +108,11 @@ CHECKS = (
     Check(
         number=10,
         title="Settings that the set-up makes in /proc",
-        weakness="CVE-2019-16884, CVE-2025-52881",
+        weakness="a setting that is written to a file of the root's, or by it to another",
+        cves=(
+            "CVE-2019-16884",
+            "CVE-2025-52881",
+        ),
         tests=(f"{_SET_UP}test_settings_go_to_the_kernel_and_not_to_a_proc_of_the_roots",),
     ),
     Check(

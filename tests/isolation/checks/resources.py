@@ -28,7 +28,8 @@ CHECKS = (
     Check(
         number=47,
         title="Control groups",
-        weakness="CVE-2022-0492 (release_agent), limits that the payload lifts or leaves",
+        weakness="release_agent, limits that the payload lifts or leaves",
+        cves=("CVE-2022-0492",),
         attempts=(
             attempt("mount-groups pids /tmp", "EPERM", OUTSIDE_AS_ROOT),
             attempt("mount-groups 2 /tmp", "EPERM", OUTSIDE_AS_ROOT),

@@ -10,7 +10,8 @@ CHECKS = (
     Check(
         number=57,
         title="Hostile output",
-        weakness="output without an end, escape sequences in what is quoted (CVE-2021-25743 and its like)",
+        weakness="output without an end, escape sequences in what is quoted",
+        cves=("CVE-2021-25743",),
         tests=(
             f"{_LOG}::test_a_gibibyte_without_a_newline_is_bounded_in_memory_and_on_disk",
             "tests/kernel/service/test_logs.py::test_the_log_of_what_has_ended_is_printed_harmlessly",
@@ -34,7 +35,8 @@ CHECKS = (
     Check(
         number=59,
         title="Profiles",
-        weakness="text that says something else than it seems to (CVE-2021-42574), or exhausts its reader",
+        weakness="text that says something else than it seems to, or exhausts its reader",
+        cves=("CVE-2021-42574",),
         tests=(
             "tests/unit/profile/test_load.py::test_a_cycle_is_refused_and_named",
             "tests/unit/profile/test_source.py::test_what_cannot_be_seen_is_refused_by_name",
