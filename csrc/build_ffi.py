@@ -21,9 +21,11 @@ struct sbx_failure { uint32_t stage; uint32_t op; int32_t error; uint32_t detail
 struct sbx_mark { uint32_t stage; uint32_t op; int64_t ns; };
 struct sbx_timing { uint32_t count; struct sbx_mark marks[...]; };
 struct sbx_record { int runtime_fd; int directory_fd; int control_fd; char name[...]; };
+struct sbx_words { char *at; size_t size; };
 struct sbx_launch {
     const struct plan *plan;
     char *const *argv;
+    struct sbx_words words;
     char *const *environment;
     uint32_t terminal;
     struct sbx_timing *timing;

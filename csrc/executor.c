@@ -3,6 +3,7 @@
 #include "record.h"
 #include "sys.h"
 
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -67,11 +68,20 @@ static size_t count_strings(char *const *strings) {
         return n;
 }
 
-/* Enough for every op to take what it may: lists of the plan and of the caller, a few words for each op, a stack. */
+/* Of copies of them, each as take_memory() rounds it up. */
+static size_t room_of_strings(char *const *strings) {
+        size_t bytes = 0;
+        for (; strings != NULL && *strings != NULL; strings++)
+                bytes += strlen(*strings) + 16;
+        return bytes;
+}
+
+/* Enough for every op to take what it may: lists of the plan and of the caller, the caller's words, a few numbers for
+ * each op, a stack. */
 static int reserve_memory(struct context *c) {
         size_t words = count_strings(c->launch->argv) + count_strings(c->launch->environment) + c->plan->header->data_size / sizeof(struct plan_ref) +
                        5 * (size_t) c->plan->header->op_count + 64;
-        c->memory_size = words * sizeof(uint64_t) + PAYLOAD_STACK_SIZE;
+        c->memory_size = words * sizeof(uint64_t) + room_of_strings(c->launch->argv) + PAYLOAD_STACK_SIZE;
         void *memory = mmap(NULL, c->memory_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (memory == MAP_FAILED)
                 return -errno;

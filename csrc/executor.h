@@ -68,9 +68,16 @@ struct sbx_record {
 };
 #define SBX_NO_RECORD ((struct sbx_record) { .runtime_fd = -1, .directory_fd = -1, .control_fd = -1 })
 
+/* What /proc/PID/cmdline shows of this process: all its words, one behind the other. */
+struct sbx_words {
+        char *at; /* NULL: they are nobody's */
+        size_t size;
+};
+
 struct sbx_launch {
         const struct plan *plan;
         char *const *argv;         /* takes the place of the plan's command; NULL: the plan's */
+        struct sbx_words words;    /* the caller's own, profile and settings among them: the sandbox's first process hides them */
         char *const *environment;  /* the caller's, of which the plan's names are passed */
         uint32_t terminal;         /* bits 0 to 2: these standard streams become a new pseudo-terminal */
         uint32_t window;           /* of that terminal, where it isn't one of the caller's: rows << 16 | columns */

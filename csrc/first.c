@@ -4,6 +4,7 @@
 #include "survive.h"
 #include "sys.h"
 
+#include <string.h>
 #include <sys/socket.h>
 
 void report_and_exit(struct context *c, int error) {
@@ -116,8 +117,22 @@ static int payload_process(void *argument) {
         report_and_exit(c, error);
 }
 
+/* Everybody may read /proc/1/cmdline, and this process's words are the launch's: the profile's place, values for it.
+ * With a last byte that isn't 0 the kernel shows what begins there, and not how long the words had been. */
+static void hide_words(const struct sbx_words *words) {
+        static const char title[] = "sbx-init";
+        if (words->at == NULL)
+                return;
+        memset(words->at, 0, words->size);
+        if (words->size > sizeof title) {
+                memcpy(words->at, title, sizeof title);
+                words->at[words->size - 1] = 1;
+        }
+}
+
 int perform_start_init(struct context *c, const void *payload) {
         (void) payload;
+        hide_words(&c->launch->words);
         if (c->launch->served)
                 await_call(c);
         const struct plan_record *from = c->record;

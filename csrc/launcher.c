@@ -279,6 +279,7 @@ static int run(const struct cached_plan *p, const struct request *request, struc
         struct sbx_launch launch = {
                 .plan = &p->plan,
                 .argv = request->command,
+                .words = words_of(arguments - 1),
                 .environment = environment,
                 .record = record,
                 .name = request->name,
@@ -377,7 +378,7 @@ int main(int argc, char **argv, char **environment) {
         }
         if (parse(argv, &request) < 0) {
                 if (argc == 3 && strcmp(argv[1], "_serve") == 0)
-                        return serve(number_of(argv[2]));
+                        return serve(number_of(argv[2]), words_of(argv));
                 run_python(argv + 1, environment);
         }
         if (request.plan_fd >= 0) {

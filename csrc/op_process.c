@@ -191,6 +191,13 @@ int prepare_environment(struct context *c, const void *payload) {
         return 0;
 }
 
+/* The caller's words are overwritten before the program starts. */
+static char *copy_word(struct context *c, const char *word) {
+        size_t size = strlen(word) + 1;
+        char *copy = take_memory(c, size, 1);
+        return copy == NULL ? NULL : memcpy(copy, word, size);
+}
+
 int prepare_execute(struct context *c, const void *payload) {
         const struct op_execute *op = payload;
         if (c->launch->served) /* the call has words, variables and descriptors */
@@ -205,8 +212,11 @@ int prepare_execute(struct context *c, const void *payload) {
         c->argv = take_memory(c, n + 1, sizeof *c->argv);
         if (c->argv == NULL)
                 return -ENOMEM;
-        for (uint32_t i = 0; i < n; i++)
-                c->argv[i] = c->launch->argv ? c->launch->argv[i] : (char *) (uintptr_t) string_of(c, words[i]);
+        for (uint32_t i = 0; i < n; i++) {
+                c->argv[i] = c->launch->argv ? copy_word(c, c->launch->argv[i]) : (char *) (uintptr_t) string_of(c, words[i]);
+                if (c->argv[i] == NULL)
+                        return -ENOMEM;
+        }
         return 0;
 }
 

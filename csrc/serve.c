@@ -35,6 +35,7 @@ struct sandbox {
 
 struct server {
         int control, parent, signals;
+        struct sbx_words words;
         uid_t uid;
         struct kept_plan *plans;
         size_t plan_count;
@@ -168,6 +169,7 @@ static void start_sandbox(struct server *s, uint32_t index) {
         }
         struct sbx_launch launch = {
                 .plan = &kept->plan,
+                .words = s->words,
                 .served = 1,
                 .channel = sandbox->channel,
                 .private_fds = s->private_fds,
@@ -358,8 +360,8 @@ static int prepare_server(struct server *s) {
         return s->signals;
 }
 
-int serve(int control) {
-        struct server s = { .control = control, .parent = -1, .signals = -1 };
+int serve(int control, struct sbx_words words) {
+        struct server s = { .control = control, .words = words, .parent = -1, .signals = -1 };
         if (control < 3)
                 return 125;
         sys_close_range(3, (unsigned) control - 1, 0);

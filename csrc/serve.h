@@ -59,4 +59,4 @@ static inline struct serve_end end_of(uint32_t kind, int status, const struct ru
 }
 
 /* Starts sandboxes until the program ends, which made the control socket and this process. */
-int serve(int control);
+int serve(int control, struct sbx_words words);

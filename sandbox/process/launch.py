@@ -195,11 +195,20 @@ def launch_of(
     launch = ffi.new("struct sbx_launch *")
     launch.plan = opened
     launch.terminal = terminal
+    launch.words = _own_words()
     launch.environment = _strings([f"{k}={v}" for k, v in environ.items()], kept)
     if argv:
         launch.argv = _strings(argv, kept)
     kept.append(opened)
     return launch, kept
+
+
+def _own_words() -> Any:
+    """A `struct sbx_words`: where this process's command line lies (proc_pid_stat(5), fields 48 and 49)."""
+    with open("/proc/self/stat", encoding="utf-8", errors="surrogateescape") as file:
+        fields = file.read().rpartition(")")[2].split()
+    start, end = (int(fields[number - 3]) for number in (48, 49))
+    return ffi.new("struct sbx_words *", {"at": ffi.cast("char *", start), "size": end - start})[0]
 
 
 def _strings(texts: Sequence[str], kept: list[Any]) -> Any:

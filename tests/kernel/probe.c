@@ -97,11 +97,19 @@ long slurp(const char *path) {
         value[used] = 0;
         if (fd >= 0)
                 close(fd);
-        return n;
+        return n < 0 ? -1 : (long) used;
 }
 
 static long try_read(char **a) {
         return slurp(a[0]);
+}
+
+/* A file of words as /proc/PID/cmdline is one, each with a line's end in place of its 0. */
+static long try_words(char **a) {
+        long n = slurp(a[0]);
+        for (long i = 0; i < n; i++)
+                value[i] = value[i] == 0 ? '\n' : value[i];
+        return n;
 }
 
 static long try_readfd(char **a) {
@@ -370,7 +378,7 @@ static const struct verb {
         long (*attempt)(char **arguments);
         int arguments;
 } verbs[] = {
-        VERB(read, 1), VERB(readfd, 1), VERB(writefd, 2), VERB(open, 2), VERB(write, 2), VERB(readlink, 1), VERB(list, 1), VERB(stat, 1), VERB(mkdir, 1),
+        VERB(read, 1), VERB(words, 1), VERB(readfd, 1), VERB(writefd, 2), VERB(open, 2), VERB(write, 2), VERB(readlink, 1), VERB(list, 1), VERB(stat, 1), VERB(mkdir, 1),
         VERB(rmdir, 1), VERB(unlink, 1), VERB(rename, 2), VERB(link, 2), VERB(symlink, 2), VERB(truncate, 2),
         VERB(chmod, 2), VERB(chown, 3), VERB(mknod, 4), VERB(fill, 1), VERB(files, 1), VERB(exec, 1), VERB(map, 1),
         VERB(mount, 4), VERB(umount, 1), VERB(chroot, 1), VERB(pivot, 2), VERB(unshare, 1), VERB(setns, 1),

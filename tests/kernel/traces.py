@@ -22,17 +22,39 @@ def snapshot(*directories: str) -> dict[str, State]:
     return found
 
 
+INIT = b"sbx-init"
+"""All that the command line of a sandbox's first process says."""
+
+
 def left(sandbox: Sandbox) -> dict[int, str]:
-    """Processes whose command line names something of this test's or its caller's, by their id."""
+    """Processes whose command line names something of this test's or its caller's, by their id.
+
+    A sandbox's first process hides it: that is known by the variables that it was started with.
+    """
     ours = tuple(os.fsencode(path) for path in (sandbox.directory, sandbox.place))
     found = {}
     for name in os.listdir("/proc"):
         if name.isdigit() and int(name) != os.getpid():
-            with contextlib.suppress(OSError), open(f"/proc/{name}/cmdline", "rb") as file:
-                words = file.read().split(b"\0")
-                if any(word.startswith(ours) for word in words):
+            with contextlib.suppress(OSError):
+                words = _strings(name, "cmdline")
+                known = words if words[0] != INIT else _variables(name)
+                if any(word.startswith(ours) for word in known):
                     found[int(name)] = b" ".join(words).decode()
     return found
+
+
+def _strings(pid: str, file: str) -> list[bytes]:
+    with open(f"/proc/{pid}/{file}", "rb") as opened:
+        return opened.read().split(b"\0")
+
+
+def _variables(pid: str) -> list[bytes]:
+    """The values. Only root may read them of a process that nobody is to look into; for others it
+    is theirs where its parent's words can be read."""
+    if os.geteuid() == 0:
+        return [value.partition(b"=")[2] for value in _strings(pid, "environ")]
+    with open(f"/proc/{pid}/stat", encoding="utf-8", errors="surrogateescape") as file:
+        return _strings(file.read().rpartition(")")[2].split()[1], "cmdline")
 
 
 def vanished(sandbox: Sandbox, seconds: float = 5) -> bool:

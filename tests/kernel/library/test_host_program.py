@@ -31,6 +31,12 @@ def test_many_threads_run_programs_at_once(box: Sandbox) -> None:
         assert list(pool.map(echo, range(80))) == [f"{number}\n" for number in range(80)]
 
 
+def test_a_sandbox_sees_no_word_of_the_server_that_started_it(box: Sandbox) -> None:
+    """Nor of the variables that the server has from this program."""
+    assert box.run(["cat", "/proc/1/cmdline"]).stdout == b"sbx-init\0"
+    assert box.run(["cat", "/proc/1/environ"]).exit_code == 1
+
+
 def test_a_program_outlives_the_thread_that_started_it(box: Sandbox) -> None:
     """The kernel's signal of the parent's death comes when a thread ends (prctl(2))."""
     started: list[Process[bytes]] = []

@@ -28,6 +28,7 @@ def test_a_call_is_as_one_of_a_sandbox(pool: Pool) -> None:
     result = pool.run(["sh", "-c", "cat; echo err >&2; exit 3"], input=b"in")
     assert (result.stdout, result.stderr, result.exit_code) == (b"in", b"err\n", 3)
     assert pool.run(["cat"], input="text", text=True).stdout == "text"
+    assert pool.run(["cat", "/proc/1/cmdline"]).stdout == b"sbx-init\0"
     assert pool.run(["pwd"], cwd="/usr").stdout == b"/usr\n"
     assert pool.run(["sh", "-c", "echo $A"], env={"A": "b"}).stdout == b"b\n"
     assert pool.run(["sleep", "1000"], timeout=0.1).cause is Cause.TIMEOUT
