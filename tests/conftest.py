@@ -28,6 +28,7 @@ KNOWN_SKIPS: tuple[str, ...] = (
     "the tests don't run as root",
     "newuidmap isn't installed",
     "libreoffice isn't installed",
+    "the suite (linux|libseccomp|bubblewrap) isn't fetched: .*",
 )
 
 # An account that owns nothing; it needs no entry in /etc/passwd.
