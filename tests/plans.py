@@ -93,6 +93,7 @@ def resolve(tables: dict[str, Any] | None = None, **changes: Any) -> ResolvedPro
 
     resolved = ResolvedProfile(
         profile=msgspec.convert(data, Profile),
+        known_as=FILE,
         files=(FILE,),
         stamps=(STAMP,),
         environment={},

@@ -83,7 +83,7 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
         return None
 
     def _is_own(self, shown: str) -> bool:
-        own = self.resolved.files[0]
+        own = self.resolved.known_as
         return os.path.basename(own) == os.path.basename(shown)
 
 

@@ -204,5 +204,5 @@ def _origin_text(origin: KeyPath) -> str:
 def _origin_path(text: str) -> KeyPath:
     try:
         return msgspec.json.decode(text, type=tuple[str | int, ...]) if text else ()
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeEncodeError) as error:
         raise BadPlanError("an op's origin is malformed") from error

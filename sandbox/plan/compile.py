@@ -161,7 +161,7 @@ def _steps(inputs: Inputs) -> Iterator[Step]:
 
 
 def _identity_of_record(inputs: Inputs) -> Step:
-    profile = inputs.resolved.files[0]
+    profile = inputs.resolved.known_as
     name = inputs.profile.profile.name or os.path.basename(profile).removesuffix(".toml")
     stem = re.sub(r"[^A-Za-z0-9_.-]+", "-", name).lstrip(".-")[:NAME_STEM_MAX]
     return Step(Identify(stem=stem or "sandbox", profile=profile), ("profile", "name"))

@@ -266,7 +266,7 @@ def _mapped(inputs: Inputs, key: Literal["user", "group"], ids: IdMap, inside: i
 
 def _name(inputs: Inputs) -> str:
     """The profile's name, or if it has none, the file it is."""
-    return inputs.profile.profile.name or inputs.resolved.files[0]
+    return inputs.profile.profile.name or inputs.resolved.known_as
 
 
 def accounts(inputs: Inputs, identity: Identity) -> dict[str, bytes]:

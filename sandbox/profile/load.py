@@ -168,6 +168,7 @@ def _resolved(graph: Graph, merged: Merged, variables: Variables, cwd: str) -> R
     place = partial(_place, merged)
     return ResolvedProfile(
         profile=msgspec.convert(data, Profile),
+        known_as=main.path if main.is_file else main.shown,
         files=tuple(file.path for file in graph.files if file.is_file),
         stamps=tuple(file.stamp for file in graph.files if file.is_file),
         environment=variables.environment,

@@ -49,7 +49,8 @@ class ResolvedProfile(msgspec.Struct, frozen=True, kw_only=True, eq=False):
 
     All lists that are sets are sorted, all paths canonical, all variables replaced.
 
-    `files` are the absolute paths read, the profile's own first, `stamps` their states when they
+    `known_as` is the path of the profile's own file, or what one that a program has made is called.
+    `files` are the absolute paths read, such an own one first, `stamps` their states when they
     were read. `environment` holds the variables that were looked up, with None for one that
     wasn't set. `uses_cwd` says whether the profile depends on `cwd`, `looked_at` has the paths that
     ${up:NAME} was looked for at, true for what was found, and `markers` those of them that are
@@ -59,6 +60,7 @@ class ResolvedProfile(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """
 
     profile: Profile
+    known_as: str
     files: tuple[str, ...]
     stamps: tuple[Stamp, ...]
     environment: Mapping[str, str | None]

@@ -26,6 +26,12 @@ def test_a_result_says_how_the_program_ended_and_what_it_wrote(box: Sandbox) -> 
     assert 0 < result.duration < 60
 
 
+def test_a_profile_that_builds_on_no_file_runs() -> None:
+    places = [path for path in ("/usr", "/bin", "/lib", "/lib64") if os.path.exists(path)]
+    profile = Profile(filesystem={"execute": places}, seccomp={"allow": ["@program"]})
+    assert Sandbox(profile).run(["/bin/sh", "-c", "echo inside"]).check().stdout == b"inside\n"
+
+
 def test_what_it_used_is_known(box: Sandbox) -> None:
     script = "x=$(head -c 30000000 /dev/zero | tr '\\0' a | tail -c 20000000); i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done"
     usage = box.run(["sh", "-c", script]).check().usage

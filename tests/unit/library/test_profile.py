@@ -3,13 +3,17 @@
 import inspect
 import os
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from sandbox import Profile, ProfileError
+from sandbox.plan.compile import compile as compile_plan
+from sandbox.plan.ops import Identify
 from sandbox.profile.model import About, Filesystem, Mount, Rlimits, Tmpfs
 from sandbox.profile.model import Profile as Model
+from tests.plans import ROOT, ops_of
 
 TEXT = """\
 schema = 1
@@ -200,3 +204,14 @@ def test_a_long_chain_of_profiles_is_refused() -> None:
 def test_schema_is_checked_in_tables() -> None:
     with pytest.raises(ProfileError, match="'schema' is missing"):
         Profile.from_dict({"filesystem": {}})
+
+
+def test_one_that_builds_on_no_file_is_known_by_its_own_name() -> None:
+    host = replace(ROOT, cwd=os.getcwd())
+    for profile, known in (
+        (Profile(seccomp={"allow": ["@program"]}), "profile in code"),
+        (Profile(name="mine", seccomp={"allow": ["@program"]}), "profile in code 'mine'"),
+        (Profile(name="mine", extends=["minimal"]), "profile in code 'mine'"),
+    ):
+        plan = compile_plan(profile._state.resolved, host)
+        assert [op.profile for op in ops_of(plan, Identify)] == [known]

@@ -12,6 +12,7 @@ from sandbox._core import ffi, lib
 from sandbox.plan import codec
 from sandbox.plan.ops import OPS, Execute, InstallFilter, SetEnvironment, SetHostname
 from sandbox.plan.record import STAMPS, HostStamp, Op, Plan, Record
+from tests.fuzz.opened import opens_in_c
 from tests.plans import compiled
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12)
@@ -43,13 +44,6 @@ def plans(draw: st.DrawFn) -> Plan:
         stamps=tuple(draw(st.lists(records(dict(STAMPS)), max_size=5))),
         not_enforced=tuple(op.feature for op in ops if type(op).__name__ == "SkipFeature"),
     )
-
-
-def opens_in_c(data: bytes) -> int:
-    """What plan_open() answers."""
-    buffer = ffi.new("uint64_t[]", -(-len(data) // 8) or 1)
-    ffi.memmove(buffer, data, len(data))
-    return int(lib.plan_open(buffer, len(data), ffi.new("struct plan *")))
 
 
 def plan_of(*ops: Op) -> Plan:
@@ -161,6 +155,13 @@ def test_a_text_with_a_nul_is_refused() -> None:
 def test_bytes_that_are_no_utf_8_survive() -> None:
     plan = plan_of(SetHostname(name="caf\udce9"))
     assert codec.decode(codec.encode(plan)) == plan
+
+
+def test_an_origin_that_is_no_utf_8_is_refused() -> None:
+    data = codec.encode(Plan(ops=(SetHostname(name="box"),), origins=(("key",),)))
+    damaged = with_checksum(data.replace(b'["key"]', b'["k\xe7y"]'))
+    with pytest.raises(codec.BadPlanError, match="origin"):
+        codec.decode(damaged)
 
 
 def test_a_plan_of_another_version_is_named_as_such() -> None:
