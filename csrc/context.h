@@ -197,6 +197,7 @@ int directory_of(const char *path, char directory[PATH_MAX]);
 
 /* op_mount.c, op_cover.c */
 int clone_tree(int fd, uint64_t attributes, uint64_t clear, int recursive, int userns);
+int open_trusted(int top, const char *path, uint64_t trusted, uint64_t flags, uint64_t resolve);
 int remove_covers(struct context *c);
 
 /* idmap.c */

@@ -22,10 +22,21 @@ int clone_tree(int fd, uint64_t attributes, uint64_t clear, int recursive, int u
 
 /* Names below what the payload may write to are the payload's: none is followed that is a link, which an earlier run
  * could have left (CVE-2024-42472). */
+int open_trusted(int top, const char *path, uint64_t trusted, uint64_t flags, uint64_t resolve) {
+        char above[PATH_MAX];
+        if (trusted == 0)
+                return sys_openat2(top, path, flags, resolve);
+        if (trusted >= sizeof above || trusted >= strlen(path))
+                return -EINVAL;
+        memcpy(above, path, trusted);
+        above[trusted] = 0;
+        cleanup_fd int fd = sys_openat2(top, above, O_PATH | O_DIRECTORY, resolve);
+        return fd < 0 ? fd : sys_openat2(fd, path + trusted, flags, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
+}
+
 static int open_source(const struct context *c, const struct op_bind_mount *op) {
         const char *path = string_of(c, op->source);
         uint64_t resolve = RESOLVE_NO_MAGICLINKS;
-        char above[PATH_MAX];
         int top = AT_FDCWD;
         if (op->flags & BIND_FROM_ROOT)
                 return find_in_root(c, path, O_PATH);
@@ -33,14 +44,7 @@ static int open_source(const struct context *c, const struct op_bind_mount *op) 
                 top = c->rootfs_fd;
                 resolve |= RESOLVE_IN_ROOT;
         }
-        if (op->trusted == 0)
-                return sys_openat2(top, path, O_PATH, resolve);
-        if (op->trusted >= sizeof above || op->trusted >= strlen(path))
-                return -EINVAL;
-        memcpy(above, path, op->trusted);
-        above[op->trusted] = 0;
-        cleanup_fd int fd = sys_openat2(top, above, O_PATH | O_DIRECTORY, resolve);
-        return fd < 0 ? fd : sys_openat2(fd, path + op->trusted, O_PATH, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
+        return open_trusted(top, path, op->trusted, O_PATH, resolve);
 }
 
 static int tree_of_bind(const struct context *c, const struct op_bind_mount *op) {

@@ -13,7 +13,7 @@
 #include <stdint.h>
 
 #define PLAN_MAGIC "SBXPLAN"
-#define PLAN_VERSION 3u
+#define PLAN_VERSION 4u
 #define PLAN_MAX_SIZE (4u << 20)
 #define PLAN_MAX_OPS 8192u
 #define PLAN_MAX_STAMPS 1024u
@@ -117,7 +117,7 @@ struct plan_record {
         OP(63, PassSockets, "l")                                                                                       \
         OP(64, KeepLog, "uuu")                                                                                         \
         OP(65, MountSecrets, "suu")                                                                                    \
-        OP(66, PlaceSecret, "sus")                                                                                     \
+        OP(66, PlaceSecret, "susu")                                                                                    \
         OP(70, CheckHealth, "uluuuuu")                                                                                 \
         OP(71, Survive, "")
 
@@ -198,7 +198,8 @@ struct op_keep_log { uint64_t where, size, files; };
 struct op_mount_secrets { struct plan_ref target; uint64_t uid, gid; };
 /* source: the name of the credential or variable, or the file's path */
 enum { SECRET_CREDENTIAL = 1, SECRET_FILE = 2, SECRET_ENV = 3 };
-struct op_place_secret { struct plan_ref name; uint64_t from; struct plan_ref source; };
+/* trusted: as of op_bind_mount, for a file */
+struct op_place_secret { struct plan_ref name; uint64_t from; struct plan_ref source; uint64_t trusted; };
 /* from_all: not the main process alone may speak */
 struct op_open_notify { struct plan_ref path; uint64_t from_all; };
 

@@ -103,8 +103,8 @@ int prepare_place_secret(struct context *c, const void *payload) {
         else if (op->from == SECRET_CREDENTIAL)
                 r = read_file(s, open_credential(c, source));
         else {
-                int fd = open(source, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-                r = fd < 0 ? -errno : read_file(s, fd);
+                int fd = open_trusted(AT_FDCWD, source, op->trusted, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);
+                r = fd < 0 ? fd : read_file(s, fd);
         }
         s->each[s->count].at = at;
         s->each[s->count].size = s->used - at;

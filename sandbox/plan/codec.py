@@ -11,7 +11,7 @@ from sandbox.plan.record import STAMPS, Op, Plan, Record
 from sandbox.profile.resolved import KeyPath
 
 MAGIC: Final = b"SBXPLAN\0"
-VERSION: Final = 3
+VERSION: Final = 4
 MAX_SIZE: Final = 4 << 20
 MAX_OPS: Final = 8192
 MAX_STAMPS: Final = 1024

@@ -33,7 +33,7 @@ from sandbox.plan.ops import (
     SetMountAttributes,
     WriteFile,
 )
-from sandbox.plan.planted import trusted_length
+from sandbox.plan.planted import Planted
 from sandbox.plan.proc import SEALED
 from sandbox.plan.proc import steps as proc_steps
 from sandbox.plan.record import Op, Step
@@ -72,6 +72,7 @@ class _Assembly:
         self.nested = nested
         self.seals: list[Step] = []
         self.pinned: set[str] = set()
+        self.planted = Planted(inputs, tree)
 
     def steps(self) -> Iterator[Step]:
         yield self._root()
@@ -125,6 +126,7 @@ class _Assembly:
     def _root(self) -> Step:
         rootfs = self.profile.rootfs
         source = rootfs.path if rootfs.type == "directory" and rootfs.path else "/"
+        self.planted.refuse(source, ("rootfs", "path"))
         if rootfs.overlay != "none":
             return Step(self._root_overlay(source), ("rootfs", "overlay"))
         if self.tree.root is None:
@@ -145,7 +147,7 @@ class _Assembly:
             )
         self._needs_overlay(("rootfs", "overlay"))
         rights = self.tree.root or Right.READ
-        upper, work = _layer_of(rootfs.overlay)
+        upper, work = self._layer_of(rootfs.overlay, ("rootfs", "overlay"))
         size = units.size(rootfs.overlay_size) if rootfs.overlay == "tmpfs" else 0
         return MountOverlay(
             target="/",
@@ -175,7 +177,10 @@ class _Assembly:
         for name, secret in sorted(self.profile.secrets.items()):
             (kind,) = secret.kinds()
             origin = SecretFrom[kind.upper()]
-            op = PlaceSecret(name=name, origin=origin, source=getattr(secret, kind))
+            source, trusted = getattr(secret, kind), 0
+            if secret.file is not None:
+                source, trusted, _ = self.planted.source(secret.file)
+            op = PlaceSecret(name=name, origin=origin, source=source, trusted=trusted)
             yield Step(op, ("secrets", name))
         self.seals.append(Step(SetMountAttributes(path=node.path, attributes=SEALED), node.origin))
 
@@ -191,17 +196,16 @@ class _Assembly:
         match node.kind:
             case Kind.HOST:
                 flags = Bind.RECURSIVE
-                trusted = 0
+                source, trusted = path, 0
                 if self.profile.rootfs.overlay != "none":
                     flags |= Bind.FROM_ROOT  # what is written goes to the overlay's layer
-                elif self.profile.rootfs.type == "directory":
-                    flags |= Bind.FROM_ROOTFS
-                    trusted = trusted_length(path, self.tree, self.profile, of_root=True)
                 else:
-                    trusted = trusted_length(path, self.tree, self.profile)
+                    of_root = self.profile.rootfs.type == "directory"
+                    flags |= Bind.FROM_ROOTFS if of_root else Bind(0)
+                    source, trusted, _ = self.planted.source(path, of_root=of_root)
                 attributes = _attributes(node.rights)
                 yield BindMount(
-                    source=path, target=path, attributes=attributes, flags=flags, trusted=trusted
+                    source=source, target=path, attributes=attributes, flags=flags, trusted=trusted
                 )
             case Kind.DENY | Kind.MASK:
                 yield self._cover(node)
@@ -320,7 +324,7 @@ class _Assembly:
         if mount.idmap and self._can_idmap(node):
             flags |= Bind.IDMAP_OWNER
         mapped = bool(flags & Bind.IDMAP_OWNER)
-        source = mount.source or node.path
+        source, trusted, _ = self.planted.source(mount.source or node.path)
         return BindMount(
             source=source,
             target=node.path,
@@ -328,7 +332,7 @@ class _Assembly:
             flags=flags,
             uid=self.identity.outer_uid if mapped else 0,
             gid=self.identity.outer_gid if mapped else 0,
-            trusted=trusted_length(source, self.tree, self.profile),
+            trusted=trusted,
         )
 
     def _can_idmap(self, node: Node) -> bool:
@@ -346,7 +350,9 @@ class _Assembly:
 
     def _overlay(self, node: Node, mount: Mount) -> MountOverlay:
         self._needs_overlay(node.origin)
-        upper, work = _layer_of(mount.upper) if mount.upper else ("", "")
+        for index, layer in enumerate(mount.lower):
+            self.planted.refuse(layer, (*node.origin, "lower", index))
+        upper, work = self._layer_of(mount.upper or "tmpfs", (*node.origin, "upper"))
         return MountOverlay(
             target=node.path,
             lower=mount.lower,
@@ -355,6 +361,14 @@ class _Assembly:
             size=0 if mount.upper else units.size(mount.size or "64M"),
             attributes=_attributes(node.rights),
         )
+
+    def _layer_of(self, directory: str, key: tuple[str | int, ...]) -> tuple[str, str]:
+        """Where in a directory an overlay keeps what is written, and its work; both must be there."""
+        if directory == "tmpfs":
+            return "", ""
+        top = directory.rstrip("/")
+        self.planted.refuse(f"{top}/upper", key)
+        return f"{top}/upper", f"{top}/work"
 
 
 def _is_of_host(node: Node) -> bool:
@@ -368,11 +382,3 @@ def _attributes(rights: Right) -> Attr:
     if not rights & Right.EXECUTE:
         attributes |= Attr.NOEXEC
     return attributes
-
-
-def _layer_of(directory: str) -> tuple[str, str]:
-    """Where in a directory an overlay keeps what is written, and its work; both must be there."""
-    if directory == "tmpfs":
-        return "", ""
-    top = directory.rstrip("/")
-    return f"{top}/upper", f"{top}/work"

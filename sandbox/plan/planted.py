@@ -1,43 +1,112 @@
 """Names that are the payload's own: links there aren't followed, since a run could have left them.
 
 A payload that may write to a directory can put a link in the place of what the profile mounts from
-within it, and the next launch would show it what lies where the link leads (CVE-2024-42472).
+within it, and the next launch would show it what lies where the link leads (CVE-2024-42472). Which
+names these are doesn't depend on how the profile writes them: links that the host's owner has made
+are followed here, so that a directory is known by each of its names.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from typing import NamedTuple
 
+from sandbox.plan.inputs import Inputs
 from sandbox.plan.nodes import Kind, Right, Tree
-from sandbox.profile.model import Profile
+from sandbox.profile.links import above, parts
+from sandbox.profile.resolved import KeyPath
+
+_STEPS_MAX = 256
 
 
-def trusted_length(source: str, tree: Tree, profile: Profile, *, of_root: bool = False) -> int:
-    """How many bytes of a source lie above what the payload may write to; 0 if all of them do.
+class Source(NamedTuple):
+    """A path of the host's, and how far it is trusted."""
 
-    `source` is a path of the host's, or with `of_root` one of the tree that is the root.
-    """
-    base = profile.rootfs.path if profile.rootfs.type == "directory" else None
-    whole = f"{base}{source}" if of_root and base else source
-    above = [place for place in _writable(tree, base) if whole.startswith(f"{place}/")]
-    if not above:
-        return 0
-    shortest = min(len(os.fsencode(place)) for place in above) + 1
-    return max(shortest - (len(os.fsencode(base)) if of_root and base else 0), 1)
+    path: str
+    trusted: int
+    """So many bytes of the path lie above what the payload may write to; 0 if all of them do."""
+    place: str = ""
+    """The directory that the payload may write to, where the path leads into one."""
 
 
-def _writable(tree: Tree, base: str | None) -> Iterator[str]:
-    """Directories of the host's that the payload may write to, without the root.
+class Planted:
+    """Where the payload may write to on the host, and what is named below it."""
 
-    Who may write to the whole root sees it all: a link there leads to nothing else.
+    def __init__(self, inputs: Inputs, tree: Tree) -> None:
+        profile = inputs.profile
+        self.inputs = inputs
+        self.base = (profile.rootfs.type == "directory" and profile.rootfs.path) or ""
+        self.places: set[str] = set()
+        to_host = profile.rootfs.overlay == "none"
+        for base, path in sorted(_writable(tree, to_host=to_host), key=lambda found: len(found[1])):
+            real, place, _ = self._follow(path, self.base if base else "", self.places)
+            if not place:  # else it is a part of one that is known
+                self.places.add(real)
+
+    def source(self, path: str, *, of_root: bool = False) -> Source:
+        """A source as the plan is to open it.
+
+        `path` is one of the host's, or with `of_root` one of the tree that is the root. A link of
+        the host's owner that leads to what the payload may write to is replaced by what it says.
+        """
+        base = self.base if of_root else ""
+        if not self.places:
+            return Source(path, 0)
+        real, place, changed = self._follow(path, base, self.places)
+        if not place:
+            return Source(path, 0)
+        text = real[len(base) :] if changed else path
+        return Source(text, max(len(os.fsencode(place)) + 1 - len(os.fsencode(base)), 1), place)
+
+    def refuse(self, path: str, key: KeyPath) -> None:
+        """For what no link may be followed to at all, neither here nor in the kernel."""
+        place = self.source(path).place
+        if place:
+            self.inputs.conflict(
+                key,
+                f"'{path}' lies in '{place}', which the payload may write to: a link that it leaves there "
+                "would lead the next launch elsewhere",
+                "put it beside that directory, or grant less",
+            )
+
+    def _follow(self, path: str, base: str, places: Collection[str]) -> tuple[str, str, bool]:
+        """Where a path leads, the place that it leads into, and whether links were on the way.
+
+        Behind the place nothing is followed: the rest stands there as it is.
+        """
+        links = self.inputs.resolved.links
+        here, rest, changed = base, parts(path), False
+        for _ in range(_STEPS_MAX):
+            if not rest:
+                break
+            part = rest.pop(0)
+            if part == "..":
+                here = above(here, base)
+                continue
+            here = f"{here}/{part}"
+            if here in links:
+                self.inputs.watch(here, follow=False, any_state=True)
+                target, changed = links[here], True
+                here = base if target.startswith("/") else above(here, base)
+                rest = parts(target) + rest
+            elif rest and here in places:
+                return "/".join((here, *rest)), here, changed
+        return here or "/", "", changed
+
+
+def _writable(tree: Tree, *, to_host: bool) -> Iterator[tuple[bool, str]]:
+    """Directories of the host's that the payload may write to, each behind whether the root's tree has it.
+
+    Not the root itself: who may write to it sees it all, and a link there leads to nothing else. Without
+    `to_host` what is written to the root goes to an overlay's layer.
     """
     for node in tree.nodes:
         if not node.rights & Right.WRITE:
             continue
-        if node.kind == Kind.HOST:
-            path = f"{base or ''}{node.path}"
+        if node.kind == Kind.HOST and to_host:
+            of_root, path = True, node.path
         elif node.mount and node.mount.type == "bind":
-            path = node.mount.source or node.path
+            of_root, path = False, node.mount.source or node.path
         else:
             continue
         if path.rstrip("/"):
-            yield path.rstrip("/")
+            yield of_root, path.rstrip("/")

@@ -102,12 +102,16 @@ class SecretFrom(IntEnum):
 
 
 class PlaceSecret(Op, frozen=True, kw_only=True):
-    """A secret's content, read by the supervisor at each launch; `source` names where it is."""
+    """A secret's content, read by the supervisor at each launch; `source` names where it is.
+
+    Of a file's name links are followed in the first `trusted` bytes, 0 for all of it, as BindMount has it.
+    """
 
     KIND = 66
     name: str
     origin: int
     source: str
+    trusted: int = 0
 
     def describe(self) -> str:
         kinds = ("the credential", "the file", "the caller's variable")

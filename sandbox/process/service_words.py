@@ -77,6 +77,12 @@ def _secret(op: ops.PlaceSecret, error: int) -> Words:
             f"the unit needs LoadCredential={source}:PATH; outside of a unit use "
             "systemd-run -p LoadCredential=..., or state 'file' in place of 'credential'",
         )
+    if op.trusted and error == errno.ELOOP:
+        return Words(
+            f"secret '{op.name}': {source} is a symbolic link, in a directory that the payload may write "
+            "to: an earlier run could have left it there",
+            "look at where it leads, and put the secret beside that directory",
+        )
     return Words(
         f"secret '{op.name}': {source} can't be read: {os.strerror(error)}",
         "it has to be a file that the caller of sbx can read",

@@ -10,6 +10,7 @@ import msgspec
 from sandbox.errors import Problem, ProfileError
 from sandbox.profile.consistency import check_consistency
 from sandbox.profile.graph import Graph, read_graph, source_graph
+from sandbox.profile.links import links_of
 from sandbox.profile.merge import COMMAND_LINE, Merged, Statement, collect, merge
 from sandbox.profile.model import Profile
 from sandbox.profile.names import suggestion
@@ -166,8 +167,9 @@ def _resolved(graph: Graph, merged: Merged, variables: Variables, cwd: str) -> R
     for name in data.get("vars", {}):
         data["vars"][name] = variables.expand(f"${{{name}}}", main.directory)
     place = partial(_place, merged)
+    profile = msgspec.convert(data, Profile)
     return ResolvedProfile(
-        profile=msgspec.convert(data, Profile),
+        profile=profile,
         known_as=main.path if main.is_file else main.shown,
         files=tuple(file.path for file in graph.files if file.is_file),
         stamps=tuple(file.stamp for file in graph.files if file.is_file),
@@ -176,6 +178,7 @@ def _resolved(graph: Graph, merged: Merged, variables: Variables, cwd: str) -> R
         looked_at=variables.looked_at,
         markers=variables.markers,
         caller={name: _paths_of(variables.of_caller(name)) for name in _ABOUT_RUNTIME},
+        links=links_of(profile),
         cwd=cwd,
         locate=partial(_locate, graph, place),
         report=partial(_report, graph, place),

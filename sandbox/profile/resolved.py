@@ -55,7 +55,8 @@ class ResolvedProfile(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     wasn't set. `uses_cwd` says whether the profile depends on `cwd`, `looked_at` has the paths that
     ${up:NAME} was looked for at, true for what was found, and `markers` those of them that are
     directories. `caller` has what the caller's variables say about the runtime directory, as it
-    stands there and as it really is; nothing depends on them yet. `locate` gives the place of a
+    stands there and as it really is; nothing depends on them yet. `links` has the symbolic links on the
+    way to what the profile names (sandbox/profile/links.py); what depends on one is watched. `locate` gives the place of a
     statement, None for a default; `report` makes a problem of one.
     """
 
@@ -68,6 +69,7 @@ class ResolvedProfile(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     looked_at: Mapping[str, bool]
     markers: tuple[str, ...] = ()
     caller: Mapping[str, tuple[str, ...] | None] = {}
+    links: Mapping[str, str] = {}
     cwd: str
     locate: Callable[[KeyPath], Origin | None]
     report: Callable[[KeyPath, str, str], Problem]
