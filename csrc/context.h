@@ -109,7 +109,7 @@ op_function perform_map_ids, perform_set_ids, perform_set_groups, perform_set_de
         perform_mount_root_tree, perform_restrict_root, perform_make_directory, perform_make_symlink, perform_write_file, perform_bind_mount,
         perform_bind_device, perform_mount_dev, perform_mount_tmpfs, perform_mount_overlay, perform_create_proc, perform_set_sysctl,
         perform_attach_proc, perform_mount_devpts, perform_mask_path, perform_set_mount_attributes, perform_enter_root,
-        perform_set_hostname, perform_bring_up_loopback, perform_set_rlimit, perform_set_umask,
+        perform_set_hostname, perform_bring_up_loopback, perform_set_rlimit, perform_raise_rlimit, perform_set_umask,
         perform_change_directory, perform_null_stdin, perform_open_terminal, perform_new_session,
         perform_limit_capabilities, perform_set_capabilities, perform_set_securebits, perform_set_no_new_privileges, perform_new_keyring, perform_protect_process,
         perform_create_landlock_ruleset, perform_allow_path, perform_allow_port, perform_start_init,

@@ -58,6 +58,13 @@ static void close_others(const struct context *c) {
         close_range_between(below, INT_MAX);
 }
 
+/* Those that the payload sets itself, since it opens files on its way. */
+static void limit_itself(struct context *c, const struct plan_record *from, uint32_t index) {
+        for (; index < c->plan->header->op_count; index++, from = plan_next(from))
+                if (from->kind == PLAN_SetRlimit && perform_set_rlimit(c, plan_payload(from)) < 0)
+                        _exit(125);
+}
+
 static const struct survive *survive_of(const struct context *c) {
         return c->service == NULL ? NULL : c->service->survive;
 }
@@ -92,6 +99,7 @@ void run_init(struct context *c, pid_t payload, const struct plan_record *from, 
         syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, NULL, sizeof all);
         tell(c, REPORT_STARTED, 0);
         close_others(c);
+        limit_itself(c, from, index);
         for (;;) {
                 reap(c, payload, &joined);
                 long sig = wait_for_signal(&all, &info, !listens);

@@ -46,6 +46,7 @@ static const struct {
         [PLAN_SetHostname] = { .perform = perform_set_hostname },
         [PLAN_BringUpLoopback] = { .perform = perform_bring_up_loopback },
         [PLAN_SetRlimit] = { .perform = perform_set_rlimit },
+        [PLAN_RaiseRlimit] = { .perform = perform_raise_rlimit },
         [PLAN_SetUmask] = { .perform = perform_set_umask },
         [PLAN_ChangeDirectory] = { .perform = perform_change_directory },
         [PLAN_SetEnvironment] = { .prepare = prepare_environment },

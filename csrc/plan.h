@@ -119,13 +119,14 @@ struct plan_record {
         OP(65, MountSecrets, "suu")                                                                                    \
         OP(66, PlaceSecret, "susu")                                                                                    \
         OP(70, CheckHealth, "uluuuuu")                                                                                 \
-        OP(71, Survive, "")
+        OP(71, Survive, "")                                                                                            \
+        OP(72, RaiseRlimit, "uu")
 
 enum plan_kind {
 #define OP(number, name, layout) PLAN_##name = number,
         PLAN_OPS(OP)
 #undef OP
-                PLAN_KIND_COUNT = 72
+                PLAN_KIND_COUNT = 73
 };
 
 /* MapIds: who writes the maps. What stands before it in a plan runs meanwhile, with ids that aren't mapped yet. */
@@ -177,6 +178,7 @@ struct op_mount_tmpfs { struct plan_ref target; uint64_t size, inodes, mode, att
 struct op_mount_overlay { struct plan_ref target, lower, upper, work; uint64_t size, attributes; };
 struct op_set_sysctl { struct plan_ref path, value; };
 struct op_set_rlimit { uint64_t resource, soft, hard; };
+struct op_raise_rlimit { uint64_t resource, hard; };
 /* set: NAME=value; pass: NAME, or a prefix and a star */
 struct op_set_environment { struct plan_ref set, pass; };
 struct op_set_capabilities { uint64_t permitted, inheritable, ambient; };

@@ -130,7 +130,7 @@ def _steps(inputs: Inputs) -> Iterator[Step]:
         yield Step(SetIds(uid=0, gid=0), ("identity", "map"))
     yield from mounts.steps(inputs, identity, statements, nested=nested)
     yield from rules
-    yield from limits.rlimits(inputs)
+    yield from limits.rlimits(inputs, may_raise=identity.maps is None)
     yield from _surroundings(inputs)
     yield from service.output(inputs)
     yield Step(CheckDescriptors())
@@ -234,6 +234,7 @@ def _payload(inputs: Inputs) -> Iterator[Step]:
     if process.stdin == "null":
         yield Step(NullStdin(), ("process", "stdin"))
     yield Step(ChangeDirectory(path=process.cwd), ("process", "cwd"))
+    yield from limits.open_files(inputs)
     yield Step(SealDescriptors())
     for number in sorted(set(process.descriptors)):
         index = process.descriptors.index(number)

@@ -1,5 +1,6 @@
 """Limits and privileges of the payload's process: setrlimit(2), capabilities(7), securebits."""
 
+from collections.abc import Iterator
 from typing import Final
 
 from sandbox import units
@@ -7,7 +8,13 @@ from sandbox.capabilities import capability_mask
 from sandbox.plan.identity import Identity
 from sandbox.plan.inputs import Inputs
 from sandbox.plan.kernel import RLIMITS, Secure
-from sandbox.plan.ops import LimitCapabilities, SetCapabilities, SetRlimit, SetSecurebits
+from sandbox.plan.ops import (
+    LimitCapabilities,
+    RaiseRlimit,
+    SetCapabilities,
+    SetRlimit,
+    SetSecurebits,
+)
 from sandbox.plan.record import Step
 from sandbox.profile.resolved import KeyPath
 
@@ -19,17 +26,37 @@ _LOCKED: Final = (
     | Secure.NO_SETUID_FIXUP_LOCKED
     | Secure.KEEP_CAPS_LOCKED
 )
+_OPEN_FILES: Final = "nofile"
 _NO_AMBIENT: Final = Secure.NO_CAP_AMBIENT_RAISE | Secure.NO_CAP_AMBIENT_RAISE_LOCKED
 
 
-def rlimits(inputs: Inputs) -> list[Step]:
-    """By number of the resource, so that the order in the file doesn't matter."""
-    found = []
-    for name, value in inputs.profile.rlimits.items():
+def rlimits(inputs: Inputs, *, may_raise: bool) -> list[Step]:
+    """By number of the resource, so that the order in the file doesn't matter.
+
+    The one of open files comes later (`open_files`): what the caller has open counts until the
+    program is started, and files are opened on the way to it. `may_raise`: root may have it above
+    the caller's, as long as it has its privileges.
+    """
+    found = [step for name, step in _rlimits(inputs) if name != _OPEN_FILES]
+    raised = [
+        Step(RaiseRlimit(resource=op.resource, hard=op.hard), step.origin)
+        for step in open_files(inputs)
+        if may_raise and isinstance(op := step.op, SetRlimit)
+    ]
+    return found + raised
+
+
+def open_files(inputs: Inputs) -> list[Step]:
+    """The limit of open files; nothing of sbx's may be opened behind it."""
+    return [step for name, step in _rlimits(inputs) if name == _OPEN_FILES]
+
+
+def _rlimits(inputs: Inputs) -> Iterator[tuple[str, Step]]:
+    limits = inputs.profile.rlimits.items()
+    for name, value in sorted(limits, key=lambda limit: RLIMITS[limit[0]]):
         soft, hard = units.limit(value, in_bytes=name in _IN_BYTES)
         op = SetRlimit(resource=RLIMITS[name], soft=soft, hard=hard)
-        found.append((op.resource, Step(op, ("rlimits", name))))
-    return [step for _, step in sorted(found, key=lambda pair: pair[0])]
+        yield name, Step(op, ("rlimits", name))
 
 
 def securebits(inputs: Inputs, identity: Identity) -> list[Step]:

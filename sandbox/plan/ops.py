@@ -7,6 +7,7 @@ from typing import Final
 
 from sandbox.plan.cgroup_ops import CreateCgroup, SetCgroup
 from sandbox.plan.health_ops import CheckHealth
+from sandbox.plan.limit_ops import RaiseRlimit, SetRlimit
 from sandbox.plan.mount_ops import (
     ANY_DEVICE,
     AttachProc,
@@ -60,7 +61,6 @@ from sandbox.plan.process_ops import (
     SetHostname,
     SetIds,
     SetNoNewPrivileges,
-    SetRlimit,
     SetSecurebits,
     SetUmask,
     SkipFeature,
@@ -128,6 +128,7 @@ __all__ = [
     "PlaceSecret",
     "ProtectProcess",
     "ProvideDirectory",
+    "RaiseRlimit",
     "RestrictRoot",
     "RestrictSelf",
     "RunService",

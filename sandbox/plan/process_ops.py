@@ -6,9 +6,7 @@ from typing import Final
 from sandbox.capabilities import CAPABILITY_NAMES
 from sandbox.plan.kernel import (
     NAMESPACES,
-    RLIMIT_WORDS,
     SIGKILL,
-    UNLIMITED,
     NetAccess,
     Scoped,
     Secure,
@@ -100,22 +98,6 @@ class BringUpLoopback(Op, frozen=True, kw_only=True):
 
     def describe(self) -> str:
         return "start the sandbox's own loopback interface, its only network"
-
-
-class SetRlimit(Op, frozen=True, kw_only=True):
-    """A resource limit; 2**64-1 is unlimited."""
-
-    KIND = 24
-    resource: int
-    soft: int
-    hard: int
-
-    def describe(self) -> str:
-        soft, hard = (
-            "unlimited" if value == UNLIMITED else str(value) for value in (self.soft, self.hard)
-        )
-        limit = soft if soft == hard else f"{soft}, can be raised to {hard}"
-        return f"limit of {RLIMIT_WORDS[self.resource]}: {limit}"
 
 
 CALLERS_UMASK: Final = 2**32 - 1

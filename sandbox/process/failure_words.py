@@ -221,7 +221,7 @@ def _by_op(op: Op, failure: Failure) -> Words | None:
             f"descriptor {op.number} is declared, but not open",
             f"open it: sbx run ... {op.number}<FILE",
         )
-    if isinstance(op, ops.SetRlimit) and error == errno.EPERM:
+    if isinstance(op, ops.SetRlimit | ops.RaiseRlimit) and error == errno.EPERM:
         return Words(
             f"{_lower(op.describe())}: it is more than the caller's own hard limit",
             "ask for less in [rlimits], or raise the caller's: ulimit -H, LimitNOFILE= of its unit",
@@ -369,7 +369,10 @@ def _by_errno(error: int) -> Words | None:
             "the caller's limit on the size of files (RLIMIT_FSIZE) is too small",
             "raise the limit: ulimit -f unlimited",
         ),
-        errno.EMFILE: Words("too many open files", "raise the limit: ulimit -n 65536"),
+        errno.EMFILE: Words(
+            "too many open files",
+            "raise the caller's limit: ulimit -n 65536; and rlimits.nofile, if the profile sets it lower",
+        ),
         errno.ENFILE: Words("the host has no descriptor left", "raise fs.file-max"),
         errno.ENOMEM: Words("the kernel has no memory for it"),
         errno.ENOSYS: Words(

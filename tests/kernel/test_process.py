@@ -1,15 +1,20 @@
 """The payload's process: limits, environment, session, working directory."""
 
 import fcntl
+import json
 import os
 import pty
+import re
 import resource
 import signal
 import termios
+from pathlib import Path
 
 import pytest
 
+from sandbox.capabilities import capability_mask
 from tests.kernel.harness import Sandbox, interpreter, outcomes
+from tests.kernel.live import named, sbx, until
 
 SIGNALS = range(1, 32)
 
@@ -42,6 +47,60 @@ def test_a_hard_limit_cannot_be_raised(sandbox: Sandbox) -> None:
     text = "[rlimits]\nnofile = [64, 128]"
     tries = [("setrlimit", resource.RLIMIT_NOFILE, n, n) for n in (129, 128, 64)]
     assert outcomes(sandbox.attempts(text, *tries)) == ["EPERM", "ok", "ok"]
+
+
+def hold_many() -> None:
+    """200 descriptors that the launch inherits, and its program doesn't."""
+    for _ in range(200):
+        fcntl.fcntl(0, fcntl.F_DUPFD, 3)
+
+
+@pytest.mark.parametrize("process", ("init = true", "init = false", "stdin = 'null'"))
+def test_what_the_caller_has_open_does_not_count(sandbox: Sandbox, process: str) -> None:
+    """It does until the program is started, and files are opened on the way to that."""
+    text = f"[rlimits]\nnofile = 16\n[process]\n{process}\n"
+    how = {"before": hold_many, "close_fds": False}
+    for warm in (False, True):
+        posture = sandbox.dump(text, warm=warm, **how)
+        assert posture.rlimits[resource.RLIMIT_NOFILE] == [16, 16]
+        assert posture.descriptors.keys() == {"0", "1", "2"}
+
+
+def test_nor_for_the_words_of_what_is_missing(sandbox: Sandbox) -> None:
+    text = "[rlimits]\nnofile = 16\n[filesystem]\nexecute = ['{}']\n"
+    script = sandbox.write("script", "#!/no/such/interpreter\n", 0o755)
+    for path, word in ((script, "interpreter"), (f"{script}-not", "there is no command")):
+        done = sandbox.run(text.format(script), path, before=hold_many, close_fds=False)
+        assert done.returncode in {126, 127}
+        assert word in done.stderr
+
+
+def test_a_live_sandboxs_first_process_has_the_limit_too(sandbox: Sandbox) -> None:
+    with named(sandbox, "limited", text="[rlimits]\nnofile = 16\n") as process:
+        children = f"/proc/{process.pid}/task/{process.pid}/children"
+        first = int(Path(children).read_text(encoding="ascii"))
+        limits = Path(f"/proc/{first}/limits")
+        pattern = r"Max open files +16 +16 "
+        until(lambda: re.search(pattern, limits.read_text(encoding="ascii")), "no limit")
+        joined = sbx(sandbox, "exec", "limited", sandbox.probe, "dump")
+        assert json.loads(joined.stdout)["rlimits"][resource.RLIMIT_NOFILE] == [16, 16]
+
+
+def test_root_may_have_more_than_its_caller(as_root: Sandbox) -> None:
+    """While it has that privilege, which nobody has in a user namespace of its own."""
+
+    def lower() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (300, 400))
+
+    text = "[rlimits]\nnofile = [310, 401]\n"
+    host = "[namespaces]\nuser = false\n"
+    has = int(as_root.dump_outside().status["CapEff"], 16)
+    if has & capability_mask(["CAP_SYS_RESOURCE"]):
+        limits = as_root.dump(text + host, before=lower).rlimits
+        assert limits[resource.RLIMIT_NOFILE] == [310, 401]
+    else:  # as in a container
+        assert "more than the caller" in as_root.refusal(text + host, before=lower)
+    assert "more than the caller's own hard limit" in as_root.refusal(text, before=lower)
 
 
 def test_a_limit_above_the_callers_is_an_error(as_user: Sandbox) -> None:

@@ -295,12 +295,12 @@ def test_capabilities_that_exec_would_take_away_are_refused() -> None:
         compiled(capabilities={"keep": ["CAP_KILL"]})
 
 
-def test_rlimits_come_by_number() -> None:
+def test_rlimits_come_by_number_and_that_of_open_files_last() -> None:
     assert ops_of(compiled(**FULL), SetRlimit) == [
         SetRlimit(resource=0, soft=UNLIMITED, hard=UNLIMITED),
         SetRlimit(resource=4, soft=0, hard=0),
-        SetRlimit(resource=7, soft=64, hard=128),
         SetRlimit(resource=9, soft=1 << 30, hard=1 << 30),
+        SetRlimit(resource=7, soft=64, hard=128),
     ]
 
 
