@@ -13,6 +13,7 @@ from typing import NamedTuple, TypeVar
 import hypothesis
 import pytest
 
+from tests import processes
 from tests.reachable import open_the_way
 
 TREE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -74,8 +75,14 @@ class Sbx(NamedTuple):
         }
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    processes.add_option(parser)
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Open the way to a tree that lies in a directory of root's own, before anything runs."""
+    processes.configure(config)
     if os.geteuid() == 0 and str(config.rootpath) == TREE:
         # Where that isn't allowed, the tests that need it say so.
         with contextlib.suppress(PermissionError):

@@ -144,10 +144,11 @@ def test_zsh_completes(sbx: Sbx) -> None:
         zpty -w inner 'PROMPT=; autoload -Uz compinit; compinit -u -D; eval "$(sbx completion zsh)"'
         zpty -w inner 'echo rea''dy'
         zpty -r -m inner line '*ready*'
-        zpty -n -w inner $'sbx doc\\t --jso\\t\\C-a: \\n'
-        zpty -n -w inner $'sbx run -p inter\\t\\C-a: \\n'
-        zpty -w inner 'echo do''ne'
-        zpty -r -m inner line '*done*'
+        zpty -n -w inner $'sbx doc\\t'
+        zpty -r -m inner line '*doctor*'
+        print -r -- "$line"
+        zpty -n -w inner $' --jso\\t\\C-a: \\nsbx run -p inter\\t'
+        zpty -r -m inner line '*interactive*'
         print -r -- "$line"
         zpty -d inner
     """

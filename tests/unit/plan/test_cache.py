@@ -110,7 +110,7 @@ def test_a_plan_is_not_kept_while_its_files_change(
     path = f"{tmp_path}/file"
     with open(path, "w", encoding="utf-8"):
         pass
-    now = time.time_ns()
+    now = os.stat(path).st_ctime_ns
     plan = plan_of(Watched(path, follow=True))
     args = {"profile": "app", "cwd": "/", "environ": environ}
     assert "just now" in cache.store(plan, started_ns=now, **args)  # type: ignore[arg-type]

@@ -58,9 +58,9 @@ def test_ten_megabytes_of_nested_toml_are_refused_at_once(
     tmp_path: Path, file_problems: FileProblems
 ) -> None:
     (tmp_path / "app.toml").write_text("a = " + "[" * 5_000_000 + "]" * 5_000_000)
-    start = time.monotonic()
+    start = time.process_time()
     (problem,) = file_problems("app.toml")
-    assert time.monotonic() - start < 1
+    assert time.process_time() - start < 1
     assert problem.text() == f"app.toml: has 10000004 bytes; a profile may have {MAXIMUM_SIZE}"
 
 
@@ -94,9 +94,9 @@ def test_deep_nesting_is_an_error_and_soon(
     tmp_path: Path, file_problems: FileProblems, text: str
 ) -> None:
     (tmp_path / "app.toml").write_text(text)
-    start = time.monotonic()
+    start = time.process_time()
     assert file_problems("app.toml")[0].file == "app.toml"
-    assert time.monotonic() - start < 10
+    assert time.process_time() - start < 10
 
 
 def test_nesting_that_a_profile_has_is_read(tmp_path: Path) -> None:
