@@ -119,7 +119,7 @@ int child_report(struct sbx_child *child, struct report *ret_report) {
                 ssize_t n = recvmsg(child->status_fd, &message, MSG_CMSG_CLOEXEC);
                 if (n < 0 && errno == ENOTSOCK)
                         n = read(child->status_fd, ret_report, sizeof *ret_report);
-                if (n < 0 && errno == EINTR)
+                if (n < 0 && (errno == EINTR || errno == ECONNRESET)) /* the latter once, where it died with something unread */
                         continue;
                 if (n < 0)
                         return -errno;
@@ -138,16 +138,23 @@ int child_report(struct sbx_child *child, struct report *ret_report) {
 /* Killed by somebody or for want of memory: its status isn't the payload's. */
 static const struct sbx_failure ended_early = { .stage = STAGE_SANDBOX, .error = ECANCELED, .detail = DETAIL_ENDED };
 
+static struct sbx_failure unheard(int r) {
+        return (struct sbx_failure) { .stage = STAGE_SANDBOX, .error = -r, .detail = DETAIL_UNHEARD };
+}
+
 void sbx_collect(struct sbx_child *child, int status, struct sbx_exit *ret_exit) {
         struct report report;
         struct sbx_exit end = { .status = status };
-        while (child_report(child, &report) > 0)
+        int r;
+        while ((r = child_report(child, &report)) > 0)
                 if (report.kind == REPORT_STARTED)
                         child->started = 1;
                 else if (report.kind == REPORT_ENDED)
                         end.status = report.status;
                 else if (report.kind == REPORT_FAILED)
                         end.failure = report.failure;
+        if (r < 0 && end.failure.stage == 0)
+                end.failure = unheard(r);
         if ((child->unborn || (child->has_init && !child->started)) && end.failure.stage == 0)
                 end.failure = ended_early;
         finish(child, &end);
@@ -178,7 +185,9 @@ static int await_exec(const struct sbx_launch *launch, struct sbx_child *child, 
         /* Without an init the end of the channel is the program's start. */
         if (r >= 0 && !child->has_init)
                 return 0;
-        *ret_failure = ended_early;
+        *ret_failure = r < 0 ? unheard(r) : ended_early;
+        if (r < 0)
+                child_signal(child, SIGKILL);
         if (launch->attach == NULL)
                 wait_for_end(child, &status, 0);
         cgroups_blame(&child->cgroups, ret_failure);

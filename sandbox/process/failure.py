@@ -9,7 +9,7 @@ from sandbox.errors import Problem, SetupError
 from sandbox.plan import ops
 from sandbox.plan.record import FileStamp, Plan
 from sandbox.process.cgroup_words import blamed
-from sandbox.process.failure_words import DETAIL_ENDED, RERUN, words_of
+from sandbox.process.failure_words import OF_NO_OP, RERUN, words_of
 from sandbox.process.launch import STAGE_RECORD, Failure
 from sandbox.profile.resolved import KeyPath, Origin, ResolvedProfile, key_text
 
@@ -37,7 +37,7 @@ def setup_error(
         for name, value in variables.items():
             if value == op.source:
                 hint = f"create it, or name another: --set {name}=PATH"
-    of_no_op = failure.detail == DETAIL_ENDED or failure.stage == STAGE_RECORD
+    of_no_op = failure.detail in OF_NO_OP or failure.stage == STAGE_RECORD
     return SetupError(
         words.reason,
         hint=hint,
@@ -56,7 +56,7 @@ def located_error(
     `resolved` is the profile that the plan was made from, None if it isn't sound any more.
     """
     failure = blamed(plan, failure)
-    of_no_op = failure.detail == DETAIL_ENDED or failure.stage == STAGE_RECORD
+    of_no_op = failure.detail in OF_NO_OP or failure.stage == STAGE_RECORD
     known = not of_no_op and failure.op < len(plan.origins)
     key = plan.origins[failure.op] if known else ()
     # A command of the command line isn't the profile's, whose line names another.

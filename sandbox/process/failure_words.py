@@ -19,6 +19,8 @@ DETAIL_NOT_FOUND: Final = 2
 DETAIL_NOT_A_DEVICE: Final = 3
 DETAIL_MOUNT_POINT: Final = 4
 DETAIL_ENDED: Final = 6
+DETAIL_UNHEARD: Final = 7
+OF_NO_OP: Final = (DETAIL_ENDED, DETAIL_UNHEARD)
 DETAIL_DESCRIPTOR: Final = 1 << 24
 STAGE_PREPARE: Final = 1
 STAGE_CLONE: Final = 2
@@ -39,6 +41,11 @@ def words_of(op: Op, failure: Failure, command: str | None) -> Words:
         return Words(
             "the sandbox was killed before it could start the program",
             "the kernel's log tells whether memory ran out: dmesg",
+        )
+    if failure.detail == DETAIL_UNHEARD:
+        return Words(
+            f"how the sandbox does can't be read: {os.strerror(failure.error)}",
+            "its program may have run: look at what it has done before you start it again",
         )
     if failure.stage == STAGE_RECORD:
         return _record(failure.error)

@@ -8,6 +8,8 @@
  * Roles: supervisor (the command), init (its first child), payload (the first child of that, until its exec).
  * Calls are counted from 1 in each role, from the supervisor's exec number GENERATION on (0: its first), to the next.
  * OUT tells "call ROLE N NUMBER" (record), "hit ROLE N NUMBER", "end STATUS" as wait has it, and "left PID".
+ * A call that comes while the program runs waits until that has told all it has to: it is stopped as it ends, and stays so
+ * until somebody kills it, or for MOMENT_US where the supervisor lives on.
  * Everything that the launch has started is waited for: what outlives it for SECONDS is left, told, and killed. */
 #include <elf.h>
 #include <errno.h>
@@ -19,14 +21,17 @@
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/uio.h>
 #include <sys/user.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #define SECONDS 20
+#define MOMENT_US 300000
 #define MAX_TASKS 64
-#define OPTIONS (PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACECLONE | PTRACE_O_TRACEEXEC | PTRACE_O_EXITKILL)
+#define BIRTHS (PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACECLONE)
+#define OPTIONS (PTRACE_O_TRACESYSGOOD | BIRTHS | PTRACE_O_TRACEEXEC | PTRACE_O_TRACEEXIT | PTRACE_O_EXITKILL)
 
 enum role { SUPERVISOR, INIT, PAYLOAD, OTHER };
 static const char *const roles[] = { "supervisor", "init", "payload", "other" };
@@ -45,7 +50,11 @@ static unsigned task_count, counts[OTHER + 1];
 static enum role wanted_role = OTHER;
 static unsigned wanted_call;
 static long wanted_number = -1;
-static int recording, fault, generation, execs = -1;
+static int recording, fault, generation, execs = -1, is_hit;
+static struct task *program; /* until it has told all */
+static struct task *ending;  /* the program, stopped as it ends */
+static struct task *held;    /* at the call that is to fail, until then */
+static long held_number;
 static FILE *out;
 
 static void fail(const char *what) {
@@ -88,23 +97,8 @@ static void set_result(pid_t pid, long result) {
                 fail("inject: the call's result");
 }
 
-static void at_call(struct task *t) {
-        struct __ptrace_syscall_info info;
-        if (ptrace(PTRACE_GET_SYSCALL_INFO, t->pid, sizeof info, &info) < 0)
-                return; /* killed meanwhile */
-        if (info.op == PTRACE_SYSCALL_INFO_EXIT && t->failing) {
-                t->failing = 0;
-                set_result(t->pid, -fault);
-        }
-        if (info.op != PTRACE_SYSCALL_INFO_ENTRY)
-                return;
-        unsigned n = ++counts[t->role];
-        long number = (long) info.entry.nr;
-        if (recording)
-                fprintf(out, "call %s %u %ld\n", roles[t->role], n, number);
-        if (number != wanted_number && (t->role != wanted_role || n != wanted_call))
-                return;
-        fprintf(out, "hit %s %u %ld\n", roles[t->role], n, number);
+static void strike(struct task *t, long number) {
+        is_hit = 1;
         if (fault == 0)
                 kill(t->pid, SIGKILL);
         else {
@@ -114,16 +108,69 @@ static void at_call(struct task *t) {
         }
 }
 
+/* 1 where it has to wait for the program. */
+static int at_call(struct task *t) {
+        struct __ptrace_syscall_info info;
+        if (ptrace(PTRACE_GET_SYSCALL_INFO, t->pid, sizeof info, &info) < 0)
+                return 0; /* killed meanwhile */
+        if (info.op == PTRACE_SYSCALL_INFO_EXIT && t->failing) {
+                t->failing = 0;
+                set_result(t->pid, -fault);
+        }
+        if (info.op != PTRACE_SYSCALL_INFO_ENTRY)
+                return 0;
+        unsigned n = ++counts[t->role];
+        long number = (long) info.entry.nr;
+        if (recording)
+                fprintf(out, "call %s %u %ld\n", roles[t->role], n, number);
+        if (number != wanted_number && (t->role != wanted_role || n != wanted_call))
+                return 0;
+        fprintf(out, "hit %s %u %ld\n", roles[t->role], n, number);
+        if (program != NULL && wanted_number < 0) {
+                held = t;
+                held_number = number;
+                return 1;
+        }
+        strike(t, number);
+        return 0;
+}
+
 static int is_counted(const struct task *t) {
         return t->role != OTHER && execs == generation;
 }
 
+static int is_watched(const struct task *t) {
+        if (t->failing)
+                return 1;
+        return is_counted(t) && (recording || wanted_number >= 0 || (t->role == wanted_role && !is_hit));
+}
+
 static void go_on(struct task *t, int sig) {
         t->waits = 0;
-        if (t->role == OTHER)
+        if (t->role == OTHER && t != program)
                 ptrace(PTRACE_DETACH, t->pid, 0, sig);
         else
-                ptrace(is_counted(t) ? PTRACE_SYSCALL : PTRACE_CONT, t->pid, 0, sig);
+                ptrace(is_watched(t) ? PTRACE_SYSCALL : PTRACE_CONT, t->pid, 0, sig);
+}
+
+static void within(long us) {
+        struct itimerval time = { .it_value = { us / 1000000, us % 1000000 } };
+        setitimer(ITIMER_REAL, &time, NULL);
+}
+
+/* The program is about to end, or has been killed. */
+static void at_end_of_program(struct task *t, int stopped) {
+        program = NULL;
+        if (held == NULL) {
+                if (stopped)
+                        go_on(t, 0);
+                return;
+        }
+        ending = stopped ? t : NULL;
+        strike(held, held_number);
+        go_on(held, 0);
+        held = NULL;
+        within(MOMENT_US);
 }
 
 /* The kernel starts the child and stops the parent in any order. */
@@ -140,25 +187,31 @@ static void at_birth(struct task *t) {
 }
 
 static void at_exec(struct task *t) {
-        if (t->role == SUPERVISOR)
+        if (t->role == SUPERVISOR) {
                 execs++;
-        else
-                t->role = OTHER; /* the program itself: what it does is its own */
+                return;
+        }
+        t->role = OTHER; /* the program itself: what it does is its own */
+        program = t;
 }
 
 static void at_stop(struct task *t, int status) {
-        int sig = WSTOPSIG(status), event = status >> 16;
-        if (sig == (SIGTRAP | 0x80))
-                at_call(t);
-        else if (event == PTRACE_EVENT_EXEC)
+        int sig = WSTOPSIG(status), event = status >> 16, is_call = sig == (SIGTRAP | 0x80);
+        if (is_call && at_call(t))
+                return;
+        if (event == PTRACE_EVENT_EXIT && t == program) {
+                at_end_of_program(t, 1);
+                return;
+        }
+        if (event == PTRACE_EVENT_EXEC)
                 at_exec(t);
-        else if (event != 0)
+        else if (event != 0 && event != PTRACE_EVENT_EXIT)
                 at_birth(t);
-        else if (sig == SIGSTOP && !t->known) { /* its first stop */
+        else if (event == 0 && sig == SIGSTOP && !t->known) { /* its first stop */
                 t->waits = 1;
                 return;
         }
-        go_on(t, event != 0 || sig == (SIGTRAP | 0x80) || sig == SIGSTOP ? 0 : sig);
+        go_on(t, event != 0 || is_call || sig == SIGSTOP ? 0 : sig);
 }
 
 static void too_late(int sig) {
@@ -184,14 +237,21 @@ static int follow(pid_t supervisor) {
         int status, ended = -1;
         struct sigaction action = { .sa_handler = too_late };
         sigaction(SIGALRM, &action, NULL);
-        alarm(SECONDS);
+        within(SECONDS * 1000000L);
         for (;;) {
                 pid_t pid = waitpid(-1, &status, __WALL);
                 if (pid < 0 && errno == ECHILD)
                         return ended;
+                if (pid < 0 && ending != NULL) { /* nobody has killed it */
+                        if (ended < 0)
+                                go_on(ending, 0);
+                        ending = NULL;
+                        within(SECONDS * 1000000L);
+                        continue;
+                }
                 if (pid < 0) {
                         kill_the_rest();
-                        alarm(1);
+                        within(1000000);
                         continue;
                 }
                 struct task *t = task_of(pid);
@@ -200,6 +260,10 @@ static int follow(pid_t supervisor) {
                         continue;
                 }
                 t->pid = 0;
+                if (t == program)
+                        at_end_of_program(t, 0);
+                if (t == ending)
+                        ending = NULL;
                 if (pid == supervisor) {
                         ended = status;
                         fprintf(out, "end %d\n", status);

@@ -10,9 +10,17 @@ from collections import Counter
 from tests.kernel.posture import NAMESPACES
 
 WITNESS_STATUS = 7
-_OWN_STATUS = (125, 126, 127)
+OWN_STATUS = 125
+NOT_EXECUTABLE = 126
 
-REFUSED, WHOLE, KILLED, BROKEN = "refused", "ran whole", "killed", "broken"
+REFUSED, WHOLE, STOPPED = "refused", "ran whole", "stopped"
+"""It never ran; it ran to its own end; it ran, and sbx ended it and says why."""
+KILLED, UNTOLD, BROKEN = "killed", "untold", "broken"
+"""Ended by the SIGKILL; ended before it could tell what it ran with, which shows nothing."""
+
+_MESSAGE = re.compile(r"^sbx: error: (?P<text>.+)$", re.MULTILINE)
+NEVER_STARTED = "killed before it could start the program"
+_WORDLESS = ("Unknown error", "Success", "errno ")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,27 +62,46 @@ def missing(found: Ran, whole: Ran) -> str:
     return "; ".join(differs)
 
 
-def judge(done: subprocess.CompletedProcess[str], told: str, whole: Ran, *, kill: str) -> Verdict:
+def message(stderr: str) -> str:
+    """The first line of sbx's own error; empty where there is none, or none in words."""
+    found = _MESSAGE.search(stderr)
+    if found is None or any(word in found["text"] for word in _WORDLESS):
+        return ""
+    return found["text"]
+
+
+def judge(
+    done: subprocess.CompletedProcess[str],
+    told: str,
+    whole: Ran,
+    *,
+    kill: str,
+    status: int = OWN_STATUS,
+) -> Verdict:
     """What became of it; what is left behind is judged apart.
 
     `kill` is who was killed: "supervisor", "program" where it runs and ends by that, "setup" of those
-    who were to start it, or "" where a call has failed instead.
+    who were to start it, or "" where a call has failed instead.  `status` is what sbx ends with by
+    itself: 125, or 126 where it is the program's own exec that fails.
     """
     found = ran(done.stdout)
     if "left " in told:
         return Verdict(kind=BROKEN, why=f"processes are left: {told}")
+    if found.began and not found.lines:
+        return Verdict(kind=UNTOLD, why="it was ended before it could tell what it ran with")
     lacks = missing(found, whole) if found.lines else ""
     if lacks:
         return Verdict(kind=BROKEN, why=f"it ran with a difference: {lacks}")
-    if found.began and not found.lines and not kill:
-        return Verdict(kind=BROKEN, why="it was killed while it ran")
     if _is_killed(done, told, kill):
         return Verdict(kind=KILLED)
     if done.returncode == WITNESS_STATUS:
         ok = bool(found.lines)
         return Verdict(kind=WHOLE if ok else BROKEN, why="" if ok else "its status without it")
-    if done.returncode in _OWN_STATUS and "sbx: error: " in done.stderr:
-        return Verdict(kind=WHOLE if found.lines else REFUSED)
+    says = message(done.stderr)
+    if found.lines and NEVER_STARTED in says:
+        return Verdict(kind=BROKEN, why=f"it ran, and sbx says: {says}")
+    if done.returncode == status and says:
+        return Verdict(kind=STOPPED if found.lines else REFUSED)
     return Verdict(kind=BROKEN, why=f"status {done.returncode} with {done.stderr!r}")
 
 

@@ -87,8 +87,8 @@ class Place:
     def __init__(self, directory: str, launch: Launch) -> None:
         self.launch = launch
         self.directory = directory
-        self.unique = f"faults-{os.getpid()}"
-        """What every sandbox of these launches is called, so that its cgroups can be told."""
+        self.unique = f"faults-{os.getpid()}x"
+        """What every sandbox of these launches is called and no other: its cgroups are told by it."""
         self.launcher = os.path.join(os.path.dirname(sys.executable), "sbx")
         self.injector = compiled("inject", directory)
         self.witness = compiled("witness", directory)
