@@ -6,9 +6,23 @@ import subprocess
 import pytest
 
 from tests.conftest import UNPRIVILEGED
-from tests.faults.judge import BROKEN, KILLED, REFUSED, WHOLE, Ran, judge, missing, ran
+from tests.faults.judge import (
+    BROKEN,
+    KILLED,
+    NOT_EXECUTABLE,
+    REFUSED,
+    STOPPED,
+    UNTOLD,
+    WHOLE,
+    Ran,
+    judge,
+    missing,
+    ran,
+)
 from tests.faults.launches import Launch, Place
+from tests.faults.numbers import call_name
 
+EARLY = "the sandbox was killed before it could start the program"
 OFF = {
     "landlock.enabled = false": "+landlock 0",
     "seccomp.enabled = false": "+status Seccomp:\t0",
@@ -55,16 +69,31 @@ def done(status: int, output: str = "", messages: str = "") -> subprocess.Comple
         (done(7), "", "", BROKEN),
         (done(7, "began\nb\n"), "", "", BROKEN),
         (done(7, "began\na\nb\n"), "", "", BROKEN),
-        (done(7, "began\n"), "", "", BROKEN),
+        (done(7, "began\n"), "", "", UNTOLD),
         (done(7, "began\na\n"), "left 12\n", "", BROKEN),
         (done(125, "", "sbx: error: no\n"), "", "", REFUSED),
+        (done(125, "", "sbx: error: a step: Unknown error 555\n"), "", "", BROKEN),
+        (done(125, "", "sbx: warning: no\n"), "", "", BROKEN),
+        (done(126, "", "sbx: error: no\n"), "", "", BROKEN),
+        (done(1, "", "sbx: error: no\n"), "", "", BROKEN),
+        (done(125, "began\na\n", "sbx: error: no\n"), "", "", STOPPED),
+        (done(125, "began\nb\n", "sbx: error: no\n"), "", "", BROKEN),
+        (done(125, "began\n", "sbx: error: no\n"), "", "", UNTOLD),
+        (done(125, "began\na\n"), "", "", BROKEN),
+        (done(125, "began\na\n", f"sbx: error: {EARLY}\n"), "", "", BROKEN),
+        (done(125, "", f"sbx: error: {EARLY}\n"), "", "setup", REFUSED),
         (done(125), "", "", BROKEN),
         (done(0), "", "", BROKEN),
         (done(141), "", "", BROKEN),
         (done(137), "", "", BROKEN),
         (done(137), "", "setup", BROKEN),
-        (done(137, "began\n"), "", "program", KILLED),
+        (done(137, "began\na\n"), "", "program", KILLED),
+        (done(137, "began\n"), "", "program", UNTOLD),
+        (done(137, "began\nb\n"), "", "program", BROKEN),
         (done(137), "end 9\n", "supervisor", KILLED),
+        (done(137, "began\n"), "end 9\n", "supervisor", UNTOLD),
+        (done(137, "began\nb\n"), "end 9\n", "supervisor", BROKEN),
+        (done(137), "end 9\nleft 12\n", "supervisor", BROKEN),
         (done(125), "end 32000\n", "supervisor", BROKEN),
     ),
 )
@@ -74,3 +103,26 @@ def test_what_is_right(
     whole = Ran(began=True, lines=("a",), namespaces=())
     verdict = judge(end, told_by_injector, whole, kill=kill)
     assert verdict.kind == kind
+
+
+def test_of_an_exec_that_fails_the_status_is_another() -> None:
+    """And only of that."""
+    whole = Ran(began=True, lines=("a",), namespaces=())
+    refused = done(126, "", "sbx: error: no\n")
+    assert judge(refused, "", whole, kill="", status=NOT_EXECUTABLE).kind == REFUSED
+
+
+def test_who_attends_the_program_meets_its_fault_when_that_has_told_all(place: Place) -> None:
+    """A shell that is killed while it waits: else the witness would be anywhere between its lines."""
+    script = f"({place.witness}; exit 1); exit 1"
+    shell = ("--", "/bin/sh", "-c", script)
+    words = [place.injector, place.told, "0"]
+    whole = ran(place.run([*words, "record", *shell]).stdout)
+    with open(place.told, encoding="utf-8") as file:
+        calls = [line.split()[1:] for line in file if line.startswith("call supervisor ")]
+    waits = [n for _, n, number in calls if call_name(int(number)) == "wait4"]
+    for _ in range(3):
+        struck = place.run([*words, "at", "supervisor", waits[0], "0", *shell])
+        with open(place.told, encoding="utf-8") as file:
+            assert f"hit supervisor {waits[0]} " in file.read()
+        assert (struck.returncode, ran(struck.stdout)) == (137, whole)
