@@ -149,9 +149,10 @@ void sbx_collect(struct sbx_child *child, int status, struct sbx_exit *ret_exit)
         while ((r = child_report(child, &report)) > 0)
                 if (report.kind == REPORT_STARTED)
                         child->started = 1;
-                else if (report.kind == REPORT_ENDED)
+                else if (report.kind == REPORT_ENDED) {
+                        child->started = 1; /* though the word of its start was lost */
                         end.status = report.status;
-                else if (report.kind == REPORT_FAILED)
+                } else if (report.kind == REPORT_FAILED)
                         end.failure = report.failure;
         if (r < 0 && end.failure.stage == 0)
                 end.failure = unheard(r);

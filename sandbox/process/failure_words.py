@@ -39,7 +39,7 @@ NO_COMMAND: Final = Words(
 def words_of(op: Op, failure: Failure, command: str | None) -> Words:
     if failure.detail == DETAIL_ENDED:
         return Words(
-            "the sandbox was killed before it could start the program",
+            "the sandbox was killed before it could say that the program runs",
             "the kernel's log tells whether memory ran out: dmesg",
         )
     if failure.detail == DETAIL_UNHEARD:

@@ -3,7 +3,7 @@
  *
  *   inject OUT GENERATION record -- COMMAND...
  *   inject OUT GENERATION at ROLE N ERRNO -- COMMAND...       ERRNO 0: SIGKILL in place of the call
- *   inject OUT GENERATION each NUMBER ERRNO -- COMMAND...     in each role
+ *   inject OUT GENERATION each ROLE NUMBER ERRNO -- COMMAND...  in each role for another word
  *
  * Roles: supervisor (the command), init (its first child), payload (the first child of that, until its exec).
  * Calls are counted from 1 in each role, from the supervisor's exec number GENERATION on (0: its first), to the next.
@@ -123,10 +123,12 @@ static int at_call(struct task *t) {
         long number = (long) info.entry.nr;
         if (recording)
                 fprintf(out, "call %s %u %ld\n", roles[t->role], n, number);
-        if (number != wanted_number && (t->role != wanted_role || n != wanted_call))
+        if (wanted_number >= 0 ? number != wanted_number : n != wanted_call)
+                return 0;
+        if (t->role != wanted_role && (wanted_number < 0 || wanted_role != OTHER))
                 return 0;
         fprintf(out, "hit %s %u %ld\n", roles[t->role], n, number);
-        if (program != NULL && wanted_number < 0) {
+        if (program != NULL && held == NULL) {
                 held = t;
                 held_number = number;
                 return 1;
@@ -271,6 +273,13 @@ static int follow(pid_t supervisor) {
         }
 }
 
+static enum role role_of(const char *word) {
+        enum role role = SUPERVISOR;
+        while (role < OTHER && strcmp(roles[role], word) != 0)
+                role++;
+        return role;
+}
+
 int main(int argc, char **argv) {
         char **command = argv + 3;
         if (argc < 6)
@@ -280,14 +289,13 @@ int main(int argc, char **argv) {
                 fail("inject: the file to tell it in");
         generation = atoi(argv[2]);
         recording = strcmp(argv[3], "record") == 0;
-        if (strcmp(argv[3], "at") == 0 && argc > 7) {
-                while (wanted_role > 0 && strcmp(roles[wanted_role], argv[4]) != 0)
-                        wanted_role--;
-                wanted_call = (unsigned) atol(argv[5]);
+        if (!recording && argc > 7) {
+                wanted_role = role_of(argv[4]);
+                if (strcmp(argv[3], "each") == 0)
+                        wanted_number = atol(argv[5]);
+                else
+                        wanted_call = (unsigned) atol(argv[5]);
                 fault = atoi(argv[6]);
-        } else if (strcmp(argv[3], "each") == 0) {
-                wanted_number = atol(argv[4]);
-                fault = atoi(argv[5]);
         }
         while (*command != NULL && strcmp(*command, "--") != 0)
                 command++;

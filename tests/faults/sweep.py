@@ -45,12 +45,13 @@ class Fault:
 
     role: str
     ordinal: int
+    """0: all calls of the kind."""
     call: int
     error: int
 
     def __str__(self) -> str:
-        if self.role == EVERYWHERE:
-            return f"{name_of(self.error)} from each {call_name(self.call)}"
+        if self.ordinal == 0:
+            return f"{name_of(self.error)} from {self.role} {call_name(self.call)}"
         return f"{name_of(self.error)} at {self.role}'s {self.ordinal}: {call_name(self.call)}"
 
 
@@ -175,8 +176,8 @@ class Sweep:
         new isn't the same each time.
         """
         place, tally = self.place, self.found.tallies[fault.role]
-        at = ("at", fault.role, str(fault.ordinal))
-        where = (EVERYWHERE, str(fault.call)) if fault.role == EVERYWHERE else at
+        each = ("each", fault.role, str(fault.call))
+        where = ("at", fault.role, str(fault.ordinal)) if fault.ordinal else each
         words = [place.injector, place.told, str(place.generation), *where, str(fault.error), "--"]
         tally.faults += 1
         verdict, said = None, ""

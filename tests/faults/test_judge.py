@@ -9,6 +9,7 @@ from tests.conftest import UNPRIVILEGED
 from tests.faults.judge import (
     BROKEN,
     KILLED,
+    NEVER_STARTED,
     NOT_EXECUTABLE,
     REFUSED,
     STOPPED,
@@ -22,7 +23,7 @@ from tests.faults.judge import (
 from tests.faults.launches import Launch, Place
 from tests.faults.numbers import call_name
 
-EARLY = "the sandbox was killed before it could start the program"
+EARLY = f"the sandbox was {NEVER_STARTED}"
 OFF = {
     "landlock.enabled = false": "+landlock 0",
     "seccomp.enabled = false": "+status Seccomp:\t0",

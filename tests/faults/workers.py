@@ -77,7 +77,7 @@ def _calls(launch: Launch) -> list[Call]:
 
 def _chosen(launch: Launch, swept: Sweep, choice: Choice) -> list[Fault]:
     faults = list(swept.every() if choice.sample is None else swept.sample(choice.sample))
-    if choice.sample is None or launch.name in ("warm", "full-user"):
+    if choice.sample is None or launch.name == "full-user":
         absent = list(swept.absent())
         swept.found.tallies[EVERYWHERE].calls = len(absent)
         faults += absent

@@ -136,7 +136,7 @@ def test_a_sandbox_that_is_killed_before_its_program_starts_is_sbxs_failure(
     )
     done = sandbox.run_plan(changed, sandbox.probe, "exit", "0")
     assert (done.returncode, done.stdout) == (125, ""), done
-    assert "killed before it could start the program" in done.stderr
+    assert "killed before it could say that the program runs" in done.stderr
 
 
 # ---- Names that lead elsewhere ----

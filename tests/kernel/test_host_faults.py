@@ -1,15 +1,19 @@
 """A host in trouble: what lacks room, processes or namespaces is an error that says so, and nothing half is left."""
 
+import contextlib
 import os
 import resource
 import shutil
+import signal
 import subprocess
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.kernel.harness import Sandbox, await_line, mount
-from tests.kernel.test_records import named, names
+from sandbox import _cgroups
+from tests.kernel.harness import MS_BIND, MS_REC, Sandbox, await_line, mount
+from tests.kernel.test_records import await_record, named, names
 
 SECONDS = 20.0
 
@@ -66,6 +70,63 @@ def test_a_host_without_namespaces_left_is_told(sandbox: Sandbox, kind: str) -> 
     assert done.stdout == ""
     assert "namespace" in done.stderr
     assert "hint: " in done.stderr
+
+
+def full_of_mounts(directory: str) -> Callable[[], None]:
+    """A stage in whose mount namespace is room for no more than fs.mount-max has it."""
+
+    def stage() -> None:
+        mount("tmpfs", directory, "tmpfs")
+        for number in range(32):
+            os.mkdir(f"{directory}/{number}")
+            os.mkdir(f"{directory}/more-{number}")
+        copied = 0
+        with contextlib.suppress(OSError):  # each copy doubles the tree
+            for copied in range(32):
+                mount(directory, f"{directory}/{copied}", flags=MS_BIND | MS_REC)
+        for number in reversed(range(copied)):
+            with contextlib.suppress(OSError):
+                source = f"{directory}/{number}"
+                mount(source, f"{directory}/more-{number}", flags=MS_BIND | MS_REC)
+
+    return stage
+
+
+def test_a_host_without_room_for_mounts_is_told(staged: Sandbox) -> None:
+    done = staged.run("", staged.probe, "exit", "7", stage=full_of_mounts(staged.mkdir("crowd")))
+    assert done.returncode == 125, done
+    assert done.stdout == ""
+    assert "a limit is reached (fs.mount-max" in done.stderr
+    assert "hint: raise it: sysctl fs.mount-max" in done.stderr
+
+
+@pytest.fixture
+def lonely() -> Iterator[Callable[[], None]]:
+    """What puts a process into a group whose pids.max is 1."""
+    above = _cgroups.read().mounts["pids"]
+    group = f"{above}/sbx-test-lonely-{os.getpid()}"
+    os.mkdir(group)
+    with open(f"{group}/pids.max", "w", encoding="ascii") as file:
+        file.write("1")
+
+    def enter() -> None:
+        with open(f"{group}/cgroup.procs", "w", encoding="ascii") as file:
+            file.write("0")
+
+    yield enter
+    os.rmdir(group)
+
+
+@pytest.mark.parametrize("warm", (False, True), ids=["cold", "warm"])
+def test_a_caller_whose_group_has_no_process_left_is_told(
+    staged: Sandbox, lonely: Callable[[], None], warm: bool
+) -> None:
+    staged.run("", staged.probe, "exit", "0")
+    if not warm:
+        shutil.rmtree(staged.cache)
+    done = staged.run("", staged.probe, "exit", "7", stage=lonely)
+    assert (done.returncode, done.stdout) == (125, "")
+    assert "no more processes may be started (RLIMIT_NPROC or pids.max)" in done.stderr
 
 
 @pytest.mark.parametrize("warm", (False, True), ids=["cold", "warm"])
@@ -131,3 +192,33 @@ def test_a_runtime_directory_that_is_deleted_ends_nothing(sandbox: Sandbox) -> N
         assert (process.returncode, output, messages) == (0, b"15\n", b"")
     done = sandbox.run("", sandbox.probe, "exit", "7", options=("--name", "homeless"))
     assert (done.returncode, done.stderr) == (7, "")
+
+
+def test_a_time_limit_holds_while_nobody_reads_the_output(sandbox: Sandbox) -> None:
+    """A program that waits for its reader waits no longer than it may."""
+    text = 'filesystem.execute = ["/usr", "/lib", "/lib64"]\n[service]\nruntime_max = "200ms"\n'
+    begun = time.monotonic()
+    with sandbox.start(text, "/usr/bin/yes") as process:
+        assert process.wait(SECONDS) == 124
+    assert time.monotonic() - begun < SECONDS
+
+
+def test_who_has_the_number_of_a_dead_sandboxs_process_is_left_alone(sandbox: Sandbox) -> None:
+    """A supervisor is killed, and its numbers are an innocent process's by the time somebody looks."""
+    with named(sandbox, "stale", sandbox.probe, "wait") as process:
+        record = await_record(sandbox, "stale")
+        process.send_signal(signal.SIGKILL)
+        process.wait(SECONDS)
+        with sandbox.popen(["/bin/sleep", "60"]) as innocent:
+            record |= {"supervisor": str(innocent.pid), "first": str(innocent.pid)}
+            with open(f"{sandbox.runtime}/stale/record", "w", encoding="utf-8") as file:
+                file.write("".join(f"{key}={value}\0" for key, value in record.items()))
+            for words in (("stop",), ("kill",), ("exec",), ("wait",), ("inspect",)):
+                tail = ["/bin/true"] if words == ("exec",) else []
+                done = sandbox.program([sandbox.launcher, *words, "stale", *tail])
+                assert done.returncode == 125, (words, done)
+            assert sandbox.program([sandbox.launcher, "stop", "--all"]).returncode == 0
+            assert sandbox.program([sandbox.launcher, "gc"]).returncode == 0
+            assert "stale" not in names(sandbox)
+            assert innocent.poll() is None
+            innocent.kill()
