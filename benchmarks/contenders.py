@@ -1,7 +1,7 @@
 """The sandboxes that attempts are made in: each with the options that its own manual recommends for an untrusted program.
 
 What they are to grant is the same for all: one directory to read, one to write to, one program to
-run; no network, no capability, an own /tmp, /dev and /proc.
+run; no capability, an own /tmp, /dev and /proc; no network, or the host's where an attempt is one on that.
 """
 
 import functools
@@ -30,9 +30,10 @@ class Contender:
     note: str = ""
 
 
-def contenders(scene: Scene, scratch: str, sbx: str | None, profile: str) -> list[Contender]:
-    """All of them; whether one works here is seen by running it."""
-    names = scene.names
+def contenders(
+    scene: Scene, scratch: str, sbx: str | None, profile: str, *, network: bool
+) -> list[Contender]:
+    """All of them, with the host's network or without any; whether one works here is seen by running it."""
     found = []
     if sbx:
         line = [sbx, "run", "--profile", profile, "--"]
@@ -44,51 +45,53 @@ def contenders(scene: Scene, scratch: str, sbx: str | None, profile: str) -> lis
         *found,
         Contender(
             name="bubblewrap",
-            command=lambda words: bubblewrap(scene, words),
-            note="bwrap(1) and its README: all namespaces, no further user namespaces, a new session; it brings no filter",
+            command=lambda words: bubblewrap(scene, words, network),
+            note="bwrap(1) and its README: all namespaces, no further user namespaces, a new session; "
+            "it brings no filter: --seccomp takes one that the caller has made",
         ),
         Contender(
             name="bubblewrap, a normal user",
-            command=lambda words: bubblewrap(scene, words),
+            command=lambda words: bubblewrap(scene, words, network),
             place=USER,
             note="the same",
         ),
         Contender(
             name="firejail",
-            command=lambda words: firejail(scene, words),
+            command=lambda words: firejail(scene, words, network),
             place=Place(name="firejail", setup="mount -t tmpfs tmpfs /run"),
-            note="firejail(1): no capabilities, its default filter, private /dev and /tmp, no network",
+            note="firejail(1) and what its default.profile has: no capabilities, its default filter, few protocols, "
+            "private /dev and /tmp",
         ),
         Contender(
             name="crun",
-            command=lambda words: crun(scene, scratch, words),
+            command=lambda words: crun(scene, scratch, words, network),
             place=engine_place(scratch),
             note="what `crun spec` writes, with user namespace, no capabilities, a read-only root; it brings no filter",
         ),
         Contender(
             name="podman",
-            command=lambda words: podman(scene, scratch, words),
+            command=lambda words: podman(scene, scratch, words, network),
             place=engine_place(scratch),
             note="podman-run(1): its default filter, --cap-drop=all, no-new-privileges, a read-only root, user namespace",
         ),
         Contender(
             name="systemd-nspawn",
-            command=lambda words: nspawn(scene, scratch, words),
+            command=lambda words: nspawn(scene, scratch, words, network),
             place=engine_place(scratch),
             note="systemd-nspawn(1): its default filter, no capabilities, private users and network, a read-only root",
         ),
         Contender(
             name="systemd-run",
-            command=lambda words: systemd_run(names, words),
-            note="systemd.exec(5): all that `systemd-analyze security` asks for",
+            command=lambda words: systemd_run(scene, scratch, words, network),
+            note="systemd.exec(5): what `systemd-analyze security` asks for, with a root of its own",
         ),
     ]
 
 
-def bubblewrap(scene: Scene, words: Sequence[str]) -> list[str]:
+def bubblewrap(scene: Scene, words: Sequence[str], network: bool) -> list[str]:
     names = scene.names
     options = (
-        "--unshare-all --unshare-user --disable-userns --uid 1000 --gid 1000 --new-session --die-with-parent"
+        f"--unshare-all {'--share-net ' * network}--unshare-user --disable-userns --uid 1000 --gid 1000 --new-session --die-with-parent"
         " --cap-drop ALL --clearenv --setenv PATH /usr/bin:/bin --proc /proc --dev /dev --tmpfs /tmp"
     )
     binds = ("--ro-bind", names["data"], "--bind", names["work"], "--ro-bind", names["probe"])
@@ -96,10 +99,10 @@ def bubblewrap(scene: Scene, words: Sequence[str]) -> list[str]:
     return [_which("bwrap"), *options.split(), *pairs, "--", *words]
 
 
-def firejail(scene: Scene, words: Sequence[str]) -> list[str]:
+def firejail(scene: Scene, words: Sequence[str], network: bool) -> list[str]:
     options = (
-        "--noprofile --quiet --net=none --private-dev --private-tmp --caps.drop=all --nonewprivs"
-        " --seccomp --ipc-namespace --nogroups --restrict-namespaces --disable-mnt --nodbus --read-only=/"
+        f"--noprofile --quiet {'' if network else '--net=none'} --private-dev --private-tmp --caps.drop=all"
+        " --nonewprivs --seccomp --seccomp.block-secondary --protocol=unix,inet,inet6 --ipc-namespace --nogroups --restrict-namespaces --disable-mnt --nodbus --read-only=/"
     )
     known = _firejail_help()
     usable = [word for word in options.split() if word.split("=", maxsplit=1)[0] in known]
@@ -120,20 +123,21 @@ def _firejail_help() -> str:
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
 
-def crun(scene: Scene, scratch: str, words: Sequence[str]) -> list[str]:
+def crun(scene: Scene, scratch: str, words: Sequence[str], network: bool) -> list[str]:
     root = _root(scene, scratch)
     name = _name(words)
     path = os.path.join(scratch, f"bundle-{name}")
     os.makedirs(path, exist_ok=True)
     with open(os.path.join(path, "config.json"), "w", encoding="utf-8") as file:
-        json.dump(_config(scene, root, words), file)
+        json.dump(_config(scene, root, words, network), file)
     return [_which("crun"), "--cgroup-manager=disabled", "run", "-b", path, name]
 
 
-def podman(scene: Scene, scratch: str, words: Sequence[str]) -> list[str]:
+def podman(scene: Scene, scratch: str, words: Sequence[str], network: bool) -> list[str]:
     names = scene.names
     options = (
-        "--runtime crun --cgroup-manager=cgroupfs run --rm --interactive --network=none --read-only --cgroups=disabled"
+        "--runtime crun --cgroup-manager=cgroupfs run --rm --interactive"
+        f" --network={'host' if network else 'none'} --read-only --cgroups=disabled"
         " --cap-drop=all --security-opt no-new-privileges --user 1000:1000 --ulimit nofile=1024:1024"
         f" --ulimit nproc=1000:1000 --uidmap=0:{FIRST_ID}:{RANGE}"
     )
@@ -143,10 +147,11 @@ def podman(scene: Scene, scratch: str, words: Sequence[str]) -> list[str]:
     return [_which("podman"), *options.split(), *volumes, "--rootfs", root, *words]
 
 
-def nspawn(scene: Scene, scratch: str, words: Sequence[str]) -> list[str]:
+def nspawn(scene: Scene, scratch: str, words: Sequence[str], network: bool) -> list[str]:
     names = scene.names
     options = (
-        f"--quiet --register=no --keep-unit -D {_root(scene, scratch)} --read-only --private-network --pipe"
+        f"--quiet --register=no --keep-unit -D {_root(scene, scratch)} --read-only"
+        f"{'' if network else ' --private-network'} --pipe"
         f" --link-journal=no -M {_name(words)} --private-users={FIRST_ID}:{RANGE}"
         " --private-users-ownership=off --tmpfs=/tmp --drop-capability=all --no-new-privileges=yes"
     )
@@ -155,16 +160,20 @@ def nspawn(scene: Scene, scratch: str, words: Sequence[str]) -> list[str]:
 
 
 _SERVICE: Final = """\
-NoNewPrivileges=yes ProtectSystem=strict ProtectHome=yes PrivateTmp=yes PrivateDevices=yes PrivateNetwork=yes
+NoNewPrivileges=yes ProtectSystem=strict ProtectHome=yes PrivateTmp=yes PrivateDevices=yes MountAPIVFS=yes
 PrivateUsers=yes PrivateIPC=yes ProtectKernelTunables=yes ProtectKernelModules=yes ProtectKernelLogs=yes
 ProtectControlGroups=yes ProtectClock=yes ProtectHostname=yes ProtectProc=invisible ProcSubset=pid RestrictNamespaces=yes
 RestrictSUIDSGID=yes RestrictRealtime=yes LockPersonality=yes MemoryDenyWriteExecute=yes SystemCallArchitectures=native
-SystemCallFilter=@system-service CapabilityBoundingSet= AmbientCapabilities= KeyringMode=private DevicePolicy=closed
-UMask=0077 RemoveIPC=yes DynamicUser=yes TemporaryFileSystem=/:ro"""
+SystemCallFilter=@system-service SystemCallFilter=~@privileged SystemCallFilter=~@resources SystemCallErrorNumber=EPERM
+CapabilityBoundingSet= AmbientCapabilities= KeyringMode=private DevicePolicy=closed UMask=0077 RemoveIPC=yes
+DynamicUser=yes IPAddressDeny=any"""
 
 
-def systemd_run(names: Any, words: Sequence[str]) -> list[str]:
+def systemd_run(scene: Scene, scratch: str, words: Sequence[str], network: bool) -> list[str]:
+    names = scene.names
     properties = [f"--property={each}" for each in _SERVICE.split()]
+    properties.append(f"--property=PrivateNetwork={'no' if network else 'yes'}")
+    properties.append(f"--property=RootDirectory={_root(scene, scratch)}")
     properties.append("--property=RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6")
     properties.append(f"--property=BindReadOnlyPaths={names['data']} {names['probe']}")
     properties.append(f"--property=BindPaths={names['work']}")
@@ -200,7 +209,7 @@ def _root(scene: Scene, scratch: str) -> str:
 _KINDS: Final = ("user", "pid", "mount", "network", "ipc", "uts", "cgroup")
 
 
-def _config(scene: Scene, root: str, words: Sequence[str]) -> dict[str, Any]:
+def _config(scene: Scene, root: str, words: Sequence[str], network: bool) -> dict[str, Any]:
     """What `crun spec` writes, with a payload of no rights and the scene's files."""
     names = scene.names
     ids = [{"containerID": 0, "hostID": FIRST_ID, "size": RANGE}]
@@ -234,7 +243,7 @@ def _config(scene: Scene, root: str, words: Sequence[str]) -> dict[str, Any]:
         "linux": {
             "uidMappings": ids,
             "gidMappings": ids,
-            "namespaces": [{"type": kind} for kind in _KINDS],
+            "namespaces": [{"type": kind} for kind in _KINDS if kind != "network" or not network],
             "maskedPaths": [*(f"/proc/{each}" for each in masked.split()), "/sys/firmware"],
             "readonlyPaths": [f"/proc/{each}" for each in sealed.split()],
         },

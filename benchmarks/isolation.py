@@ -1,7 +1,8 @@
 """What is stopped: the attempts of tests/isolation, made in sbx and in its peers with comparable intents, in one run.
 
-An attempt is stopped if the attacker gains nothing by it; how (an errno, a signal) is kept. The
-profile that sbx runs them in, and each peer's whole command line, are in the record.
+An attempt is stopped if the attacker gains nothing by it; how (an errno, a signal) is kept. One that
+came to no end in its time is not stopped, whoever's it is. The profiles that sbx runs them in, and
+each peer's whole command line, are in the record.
 """
 
 import os
@@ -17,14 +18,29 @@ from typing import Any, Final
 from benchmarks import building, places, records
 from benchmarks.common import BenchmarkError, Figure
 from benchmarks.contenders import Contender, contenders
+from benchmarks.outcomes import is_stopped
 from benchmarks.places import OWN_MOUNTS
 from tests.isolation import catalogue, scene, surroundings
 from tests.isolation.build import build_probe
+from tests.isolation.checks.identity import EXECUTE, NO_SET_ID
+from tests.isolation.checks.network import HOST
+from tests.isolation.checks.resources import LIMITS, SMALL
 from tests.isolation.doors import joined, read_answers
 
-PATIENCE_S: Final = 300
+PATIENCE_S: Final = 900
 BATCH: Final = 20
 """Attempts of one launch: firejail takes no more than 128 words."""
+
+COMPARED: Final = {
+    "": "",
+    # The peers are called as ever: they run what may be read, and have no option against set-id files.
+    EXECUTE: "programs among what may be read",
+    NO_SET_ID: "in sbx by the shipped profile no-set-id",
+    HOST: "on the host's network",
+}
+"""What an attempt's own profile means to a reader; the peers' options change with the network alone."""
+_NO_LIMITS: Final = "limits are numbers that a caller gives; half of the peers have no such option"
+NOT_COMPARED: Final = {LIMITS: _NO_LIMITS, SMALL: _NO_LIMITS}
 
 
 def measure(sbx: str | None, rounds: int) -> dict[str, Any]:
@@ -32,7 +48,10 @@ def measure(sbx: str | None, rounds: int) -> dict[str, Any]:
     del rounds
     if os.geteuid() != 0:
         raise BenchmarkError("some of the peers need root")
-    tried = [each for each in catalogue.attempts() if not each.attempt.profile]
+    groups = {
+        profile: [each for each in catalogue.attempts() if each.attempt.profile == profile]
+        for profile in COMPARED
+    }
     # Some put an empty directory over /var/tmp, where the scratch one is.
     with (
         places.scratch_directory() as scratch,
@@ -43,51 +62,82 @@ def measure(sbx: str | None, rounds: int) -> dict[str, Any]:
     ):
         subject = _scene(directory)
         subject.around.update(local, **shared, port=port)
-        profile = os.path.join(scratch, "subject.toml")
-        with open(profile, "w", encoding="utf-8") as file:
-            file.write(subject.subject)
-        found, absent, commands = {}, {}, {}
-        for one in contenders(subject, scratch, sbx, profile):
-            commands[one.name] = (
-                " ".join(one.command(["PROBE"]))
-                .replace(directory, "SCENE")
-                .replace(scratch, "SCRATCH")
-            )
-            answer = _run(one, subject, scratch, tried)
-            if isinstance(answer, str):
-                absent[one.name] = answer
-            else:
-                found[one.name] = answer
-    if sbx and "sbx" not in found:
+        absent: dict[str, str] = {}
+        commands: dict[str, dict[str, str]] = {}
+        notes: dict[str, str] = {}
+        results: dict[str, Any] = {}
+        for profile, tried in groups.items():
+            path = _profile(scratch, subject, profile)
+            for one in contenders(subject, scratch, sbx, path, network=profile == HOST):
+                if one.name in absent:
+                    continue
+                words = " ".join(one.command(["PROBE"]))
+                words = words.replace(directory, "SCENE").replace(scratch, "SCRATCH")
+                answer = _run(one, subject, scratch, tried)
+                if isinstance(answer, str):
+                    absent[one.name] = answer
+                    continue
+                commands.setdefault(COMPARED[profile], {})[one.name] = words
+                notes[one.name] = one.note
+                for each, outcome in zip(tried, answer, strict=True):
+                    row = results.setdefault(_key(each), _row(each))
+                    row["outcomes"][one.name] = outcome
+    if sbx and "sbx" in absent:
         raise BenchmarkError(f"sbx: {absent['sbx']}")
     return {
         "benchmark": "isolation",
         "facts": records.facts(sbx),
-        "profile": scene.SUBJECT,
+        "profiles": {COMPARED[profile]: profile or scene.SUBJECT for profile in COMPARED},
         "commands": commands,
+        "notes": notes,
         "absent": absent,
-        "results": {
-            str(each): {
+        "not compared": [
+            {
                 "attempt": each.attempt.words,
-                "class": _class_of(each),
                 "check": each.check.number,
-                "title": each.check.title,
-                "weakness": each.check.weakness,
-                "cves": each.check.cves,
-                "outcomes": {name: answers[at] for name, answers in found.items()},
+                "why": NOT_COMPARED[each.attempt.profile],
             }
-            for at, each in enumerate(tried)
-        },
+            for each in catalogue.attempts()
+            if each.attempt.profile not in COMPARED
+        ],
+        "results": results,
         "figures": [
             Figure(
                 name=f"attempts that {name} stops, of all",
-                value=_share(found[name]),
+                value=_share(results, name),
                 reach=1.0,
                 at_least=True,
             )
             for name in ("sbx", "sbx, a normal user")
-            if name in found
+            if sbx and name not in absent
         ],
+    }
+
+
+def _profile(scratch: str, subject: scene.Scene, more: str) -> str:
+    """The profile that says what is granted, and another that says more."""
+    name = "subject.toml" if not more else f"subject-{list(COMPARED).index(more)}.toml"
+    path = os.path.join(scratch, name)
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(subject.derived(more) if more else subject.subject)
+    return path
+
+
+def _key(each: catalogue.Tried) -> str:
+    label = COMPARED[each.attempt.profile]
+    return f"{each} ({label})" if label else str(each)
+
+
+def _row(each: catalogue.Tried) -> dict[str, Any]:
+    return {
+        "attempt": each.attempt.words,
+        "circumstances": COMPARED[each.attempt.profile],
+        "class": _class_of(each),
+        "check": each.check.number,
+        "title": each.check.title,
+        "weakness": each.check.weakness,
+        "cves": each.check.cves,
+        "outcomes": {},
     }
 
 
@@ -150,17 +200,20 @@ def _answers(
 ) -> list[str] | str:
     words = [subject.probe, *map(subject.fill, joined([each.attempt.words for each in tried]))]
     with scene.careless() as many:
-        done = subprocess.run(
-            _command(one, words),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=PATIENCE_S,
-            close_fds=False,
-            preexec_fn=lambda: scene.leave_open(many),
-            **how,
-        )
+        try:
+            done = subprocess.run(
+                _command(one, words),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=PATIENCE_S,
+                close_fds=False,
+                preexec_fn=lambda: scene.leave_open(many),
+                **how,
+            )
+        except subprocess.TimeoutExpired:
+            return f"a launch has taken more than {PATIENCE_S} s"
     lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
     if len(lines) != len(tried):
         last = (done.stderr.strip().splitlines() or ["nothing on standard error"])[-1]
@@ -172,28 +225,31 @@ def _class_of(tried: catalogue.Tried) -> str:
     return next(name for name, checks in catalogue.CLASSES.items() if tried.check in checks)
 
 
-def _share(outcomes: Sequence[str]) -> float:
-    return sum(each != "succeeded" for each in outcomes) / len(outcomes)
+def _share(results: Mapping[str, Any], name: str) -> float:
+    outcomes = [each["outcomes"][name] for each in results.values()]
+    return sum(map(is_stopped, outcomes)) / len(outcomes)
 
 
 def report(content: Mapping[str, Any]) -> str:
     """A row for each class, a column for each sandbox; then what each of them has let through."""
     results = content["results"].values()
-    names = list(next(iter(results))["outcomes"])
+    names = [name for name in content["notes"] if name not in content["absent"]]
     totals = Counter(each["class"] for each in results)
     rows = [("attempts stopped", "of", *names)]
     for kind, total in totals.items():
         stopped = [
-            sum(each["outcomes"][name] != "succeeded" for each in results if each["class"] == kind)
+            sum(is_stopped(each["outcomes"][name]) for each in results if each["class"] == kind)
             for name in names
         ]
         rows.append((kind, str(total), *map(str, stopped)))
-    sums = [str(sum(each["outcomes"][name] != "succeeded" for each in results)) for name in names]
+    sums = [str(sum(is_stopped(each["outcomes"][name]) for each in results)) for name in names]
     rows.append(("all", str(len(results)), *sums))
     lines = [records.table(rows)]
     for name in names:
         through = [
-            key for key, each in content["results"].items() if each["outcomes"][name] == "succeeded"
+            key
+            for key, each in content["results"].items()
+            if not is_stopped(each["outcomes"][name])
         ]
         lines.append(f"{name} lets through: {', '.join(map(shlex.quote, through)) or 'nothing'}")
     return "\n".join([*lines, *records.not_here(content)])

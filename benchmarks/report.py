@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from benchmarks import common
+from benchmarks.outcomes import is_stopped
 from benchmarks.run import NAMES
 
 TREE: Final = os.path.dirname(common.HERE)
@@ -126,7 +127,7 @@ def stopped(results: Results) -> str:
 
 def _attempts(content: Mapping[str, Any]) -> list[str]:
     found = content["results"]
-    names = list(next(iter(found.values()))["outcomes"])
+    names = [name for name in content["notes"] if name not in content["absent"]]
     counts = [("all", list(found.values()))]
     for kind in dict.fromkeys(each["class"] for each in found.values()):
         counts.insert(-1, (kind, [each for each in found.values() if each["class"] == kind]))
@@ -141,8 +142,8 @@ def _attempts(content: Mapping[str, Any]) -> list[str]:
     attempts = [
         (
             str(each["check"]),
-            f"`{each['attempt']}`",
-            "; ".join([each["weakness"], *each.get("cves", ())]),
+            f"`{each['attempt']}`" + (each["circumstances"] and f", {each['circumstances']}"),
+            "; ".join([each["weakness"], *each["cves"]]),
             *(
                 ("" if _is_stopped(each, name) else "**")
                 + each["outcomes"][name]
@@ -152,7 +153,6 @@ def _attempts(content: Mapping[str, Any]) -> list[str]:
         )
         for each in found.values()
     ]
-    commands = "\n".join(f"{name}:\n    {content['commands'][name]}" for name in names)
     return [
         f"## On Linux {content['facts']['kernel']}",
         markdown(("Class", "Attempts", *names), classes),
@@ -160,12 +160,45 @@ def _attempts(content: Mapping[str, Any]) -> list[str]:
         f"{circumstances(content)}.",
         "### Each attempt",
         markdown(("Check", "Attempt", "Weakness", *names), attempts),
-        f"### How each was called\n\n```text\n{commands}\n```",
+        _not_compared(content["not compared"]),
+        "### How each was called",
+        "\n".join(
+            f"- {name}: {content['notes'][name]}." for name in names if content["notes"][name]
+        ),
+        *_commands(content["commands"], names),
     ]
 
 
+def _not_compared(attempts: Sequence[Mapping[str, Any]]) -> str:
+    """The attempts that are sbx's alone, by the reason."""
+    reasons = dict.fromkeys(each["why"] for each in attempts)
+    lines = [
+        f"- {why}: "
+        + ", ".join(
+            f"`{each['attempt']}` ({each['check']})" for each in attempts if each["why"] == why
+        )
+        for why in reasons
+    ]
+    return "\n".join(["Attempts that sbx's tests make and that are not compared:", "", *lines])
+
+
+def _commands(commands: Mapping[str, Mapping[str, str]], names: Sequence[str]) -> list[str]:
+    """Every command line, and under other circumstances those that are others there."""
+    parts = []
+    usual = commands[""]
+    for label, each in commands.items():
+        others = [name for name in names if not label or each[name].split() != usual[name].split()]
+        # Each of sbx's profiles has a file of its own, and that alone is no other way to call it.
+        others = [name for name in others if not label or not name.startswith("sbx")]
+        if others:
+            lines = "\n".join(f"{name}:\n    {each[name]}" for name in others)
+            head = f"{label[0].upper()}{label[1:]}:\n\n" if label else ""
+            parts.append(f"{head}```text\n{lines}\n```")
+    return parts
+
+
 def _is_stopped(attempt: Mapping[str, Any], name: str) -> bool:
-    return bool(attempt["outcomes"][name] != "succeeded")
+    return is_stopped(attempt["outcomes"][name])
 
 
 BLOCKS: Final[Mapping[str, tuple[str, Callable[[Results], str]]]] = {

@@ -11,6 +11,7 @@ import pytest
 from tests.conftest import UNPRIVILEGED
 from tests.isolation import surroundings
 from tests.isolation.build import build_probe
+from tests.isolation.by_library import LibrarySandbox
 from tests.isolation.check import Caller
 from tests.isolation.doors import Results
 from tests.isolation.scene import prepare
@@ -21,11 +22,45 @@ from tests.kernel.conftest import (  # noqa: F401 -- sbx as each caller, for wha
     place,
     places,
     probe,
-    sandbox,
-    staged,
 )
 from tests.kernel.harness import NOT_ROOT, Sandbox, interpreter
 from tests.reachable import closed_directory
+
+
+def _by_library(found: Sandbox) -> Sandbox:
+    return LibrarySandbox(
+        launcher=found.launcher,
+        probe=found.probe,
+        directory=found.directory,
+        place=found.place,
+        user=found.user,
+        python=interpreter(),
+    )
+
+
+@pytest.fixture(params=["root", "user"])
+def by_command(request: pytest.FixtureRequest) -> Sandbox:
+    """`sbx run` by root, and by an account without privilege."""
+    found = request.getfixturevalue(f"as_{request.param}")
+    assert isinstance(found, Sandbox)
+    return found
+
+
+@pytest.fixture(params=["root", "root by the library", "user", "user by the library"])
+def sandbox(request: pytest.FixtureRequest) -> Sandbox:
+    """Both callers by both doors: the command line, cold and then warm, and the library."""
+    caller, _, library = request.param.partition(" ")
+    found = request.getfixturevalue(f"as_{caller}")
+    assert isinstance(found, Sandbox)
+    return _by_library(found) if library else found
+
+
+@pytest.fixture
+def staged(sandbox: Sandbox) -> Sandbox:
+    """The same, where root can first mount things for the test in a private mount namespace."""
+    if os.geteuid() != 0:
+        pytest.skip(NOT_ROOT)
+    return sandbox
 
 
 @pytest.fixture(scope="session")

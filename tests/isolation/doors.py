@@ -10,24 +10,12 @@ from typing import Literal, NamedTuple
 
 from sandbox.plan import cache
 from tests.isolation import catalogue, scene
+from tests.isolation.by_library import PROGRAM
 from tests.isolation.check import Bare, Caller
 from tests.kernel.harness import Sandbox
 
 Door = Literal["cold", "warm", "library"]
 DOORS: tuple[Door, ...] = ("cold", "warm", "library")
-
-_HEAD = 'schema = 1\nprofile.name = "isolation"\n'
-_BASE = 'profile.extends = "./subject.toml"\n'
-
-# A program of the library's: its descriptors are as many as sbx's caller has.
-_PROGRAM = """\
-import sys
-from sandbox import Profile, Sandbox
-done = Sandbox(Profile.load(sys.argv[1])).run(sys.argv[2:])
-sys.stdout.buffer.write(done.stdout)
-sys.stderr.buffer.write(done.stderr)
-sys.exit(done.returncode)
-"""
 
 
 class Outcome(NamedTuple):
@@ -104,16 +92,14 @@ class Results:
     def _profile(self, text: str) -> str:
         if not text:
             return self.sandbox.path("subject.toml")
-        name = f"{abs(hash(text)):x}.toml"
-        head = _HEAD if "profile.extends" in text else _HEAD + _BASE
-        return self.sandbox.write(name, head + self.scene.fill(text))
+        return self.sandbox.write(f"{abs(hash(text)):x}.toml", self.scene.derived(text))
 
     def _launched(
         self, door: Door, profile: str, tries: list[str]
     ) -> subprocess.CompletedProcess[str]:
         path, words = self._profile(profile), self._words(tries)
         if door == "library":
-            return self._program([sys.executable, "-c", _PROGRAM, path, *words])
+            return self._program([sys.executable, "-c", PROGRAM, path, *words])
         plan = os.path.join(
             self.sandbox.cache, cache.file_name(cache.key(path, "/", for_cwd=False))
         )

@@ -1,13 +1,20 @@
 """What attempts are made on: files of a caller's, and a caller who is careless with descriptors."""
 
+import ctypes
 import fcntl
 import os
+import platform
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from sandbox.plan import syscalls
+
 FIRST, LAST = 3, 200
+KEY = "sbx-isolation"
+"""A key in the session keyring of the caller's, which is inherited as descriptors are."""
+KEYCTL_JOIN_SESSION_KEYRING, KEY_SPEC_SESSION_KEYRING = 1, -3
 
 VARIABLES = {
     "LD_PRELOAD": "libc.so.6",
@@ -73,6 +80,7 @@ class Scene:
             "relative_secret": secret.lstrip("/"),
             "set_user_id": os.path.join(self.directory, "data", "set-user-id"),
             "capable": os.path.join(self.directory, "data", "capable"),
+            "key_name": KEY,
             **self.around,
         }
 
@@ -80,6 +88,11 @@ class Scene:
     def subject(self) -> str:
         """The profile that attempts are made under, unless they say more."""
         return SUBJECT.format(**self.names)
+
+    def derived(self, more: str) -> str:
+        """A profile that says more than the subject, or that extends another one."""
+        base = "" if "profile.extends" in more else 'profile.extends = "./subject.toml"\n'
+        return f'schema = 1\nprofile.name = "isolation"\n{base}{self.fill(more)}'
 
     def fill(self, text: str) -> str:
         """A text of the catalogue with the names put in."""
@@ -120,6 +133,10 @@ def careless() -> Iterator[tuple[int, ...]]:
 
 
 def leave_open(sources: tuple[int, ...]) -> None:
-    """In the child: every number from 3 to 200 becomes a copy of one of the sources."""
+    """In the child: every number from 3 to 200 becomes a copy of one of the sources; a key is in its keyring."""
+    syscall = ctypes.CDLL(None).syscall
+    numbers = syscalls.numbers(platform.machine())
+    syscall(numbers["keyctl"], KEYCTL_JOIN_SESSION_KEYRING, None)
+    syscall(numbers["add_key"], b"user", KEY.encode(), b"secret", 6, KEY_SPEC_SESSION_KEYRING)
     for number in range(FIRST, LAST + 1):
         os.dup2(sources[number % len(sources)], number, inheritable=True)

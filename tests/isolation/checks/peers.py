@@ -37,7 +37,7 @@ CHECKS = (
             attempt("messages {key}", "ENOENT", _SHARED_IPC),
             attempt("message-queue {queue}", "ENOENT", _SHARED_QUEUES),
             attempt("device {shared}", "ENOENT", OUTSIDE),
-            attempt("keyring", "EPERM", UNFILTERED),
+            attempt("keyring {key_name}", "EPERM", OUTSIDE),
         ),
         tests=("tests/kernel/test_attacks.py::test_the_callers_session_keyring_stays_outside",),
     ),

@@ -3,7 +3,7 @@
 from tests.isolation.check import OUTSIDE, OUTSIDE_AS_ROOT, Bare, Check, Control, attempt
 
 # The descriptors that the scene's careless caller has left open count against nofile until execve.
-_LIMITS = """\
+LIMITS = """\
 [rlimits]
 nofile = 256
 fsize = "4M"
@@ -11,7 +11,7 @@ core = 0
 nproc = 20
 as = "64M"
 """
-_SMALL = """\
+SMALL = """\
 [filesystem]
 tmpfs = [{ path = "/small", size = "4M" }]
 [devices]
@@ -54,7 +54,7 @@ CHECKS = (
         number=49,
         title="Fork bombs",
         weakness="processes without end",
-        attempts=(attempt("forks 40", "EAGAIN", OUTSIDE, profile=_LIMITS),),
+        attempts=(attempt("forks 40", "EAGAIN", OUTSIDE, profile=LIMITS),),
         tests=(
             "tests/isolation/test_bombs.py::test_a_fork_bomb_leaves_the_host_alone_and_is_reaped",
             "tests/kernel/test_limit_ends.py::test_nothing_is_left_of_a_fork_bomb",
@@ -66,18 +66,18 @@ CHECKS = (
         title="Memory bombs",
         weakness="memory by any name: anonymous, memory files, tmpfs, /dev/shm",
         attempts=(
-            attempt("memory 128", "ENOMEM", OUTSIDE, profile=_LIMITS),
+            attempt("memory 128", "ENOMEM", OUTSIDE, profile=LIMITS),
             attempt(
                 "fill /dev/shm/big 8",
                 "ENOSPC",
                 _elsewhere("fill {work}/big 8"),
-                profile=_SMALL,
+                profile=SMALL,
             ),
             attempt(
                 "fill /small/big 8",
                 "ENOSPC",
                 _elsewhere("fill {work}/big 8"),
-                profile=_SMALL,
+                profile=SMALL,
             ),
         ),
         tests=(
@@ -91,12 +91,12 @@ CHECKS = (
         title="Disks, files, descriptors and cores",
         weakness="what a single process takes without end",
         attempts=(
-            attempt("descriptors 400", "EMFILE", OUTSIDE, profile=_LIMITS),
-            attempt("raise-limit 1", "EPERM", OUTSIDE_AS_ROOT, profile=_LIMITS),
-            attempt("fill {work}/big 8", "EFBIG", OUTSIDE, profile=_LIMITS),
-            attempt("memory-file 8", "EFBIG", OUTSIDE, profile=_LIMITS),
-            attempt("files /small 2000", "ENOSPC", _elsewhere("files {work} 2000"), profile=_SMALL),
-            attempt("core {work}", "ENODATA", _NO_CORE, profile=_LIMITS),
+            attempt("descriptors 400", "EMFILE", OUTSIDE, profile=LIMITS),
+            attempt("raise-limit 1", "EPERM", OUTSIDE_AS_ROOT, profile=LIMITS),
+            attempt("fill {work}/big 8", "EFBIG", OUTSIDE, profile=LIMITS),
+            attempt("memory-file 8", "EFBIG", OUTSIDE, profile=LIMITS),
+            attempt("files /small 2000", "ENOSPC", _elsewhere("files {work} 2000"), profile=SMALL),
+            attempt("core {work}", "ENODATA", _NO_CORE, profile=LIMITS),
         ),
         tests=(
             "tests/kernel/test_process.py::test_a_file_cannot_grow_past_its_limit",

@@ -78,9 +78,9 @@ static long message_queue(char **a) {
         return mq_open(a[0], O_RDONLY);
 }
 
+/* A key that the caller holds, by its name: the session's keyring is inherited. */
 static long keyring(char **a) {
-        (void) a;
-        return syscall(SYS_keyctl, KEYCTL_GET_KEYRING_ID, KEY_SPEC_SESSION_KEYRING, 0, 0, 0);
+        return syscall(SYS_keyctl, KEYCTL_SEARCH, KEY_SPEC_SESSION_KEYRING, "user", a[0], 0);
 }
 
 /* ---- Devices ---- */
@@ -144,7 +144,7 @@ const struct verb peer_verbs[] = {
         { "memory-of", memory_of, 1 },       { "priority-of", priority_of, 1 },
         { "limits-of", limits_of, 1 },       { "shared-memory", shared_memory, 1 },
         { "semaphores", semaphores, 1 },     { "messages", messages, 1 },
-        { "message-queue", message_queue, 1 }, { "keyring", keyring, 0 },
+        { "message-queue", message_queue, 1 }, { "keyring", keyring, 1 },
         { "device", device, 1 },             { "make-device", make_device, 3 },
         { "session-outside", session_outside, 0 },     { "stay", stay, 0 },
         { "set-clock", set_clock, 0 },       { "tune-clock", tune_clock, 0 },
