@@ -66,9 +66,7 @@ def test_a_caller_whose_directory_was_removed_hands_none_on(sandbox: Sandbox) ->
         assert sandbox.attempts("", *tries, before=vanish) == [Answer("ok", "/")]
 
 
-def test_a_directory_as_standard_input_is_refused(
-    by_command: Sandbox, attempts_probe: str
-) -> None:
+def test_a_directory_as_standard_input_is_refused(by_command: Sandbox, attempts_probe: str) -> None:
     """A payload would open by it whatever lies around it. Python itself doesn't start with one."""
     sandbox = by_command
 
