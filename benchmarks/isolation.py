@@ -87,7 +87,7 @@ def measure(sbx: str | None, rounds: int) -> dict[str, Any]:
     return {
         "benchmark": "isolation",
         "facts": records.facts(sbx),
-        "profiles": {COMPARED[profile]: profile or scene.SUBJECT for profile in COMPARED},
+        "profiles": {COMPARED[profile]: profile or _as_written() for profile in COMPARED},
         "commands": commands,
         "notes": notes,
         "absent": absent,
@@ -112,6 +112,11 @@ def measure(sbx: str | None, rounds: int) -> dict[str, Any]:
             if sbx and name not in absent
         ],
     }
+
+
+def _as_written() -> str:
+    """The subject's profile with its names, as a reader writes it."""
+    return scene.SUBJECT.replace("{{", "{").replace("}}", "}")
 
 
 def _profile(scratch: str, subject: scene.Scene, more: str) -> str:

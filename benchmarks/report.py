@@ -166,7 +166,17 @@ def _attempts(content: Mapping[str, Any]) -> list[str]:
             f"- {name}: {content['notes'][name]}." for name in names if content["notes"][name]
         ),
         *_commands(content["commands"], names),
+        *_profiles(content["profiles"]),
     ]
+
+
+def _profiles(profiles: Mapping[str, str]) -> list[str]:
+    """What sbx was granted, and what else where a row says so."""
+    parts = ["sbx's profile:", f"```toml\n{profiles[''].strip()}\n```"]
+    for label, text in profiles.items():
+        if label:
+            parts += [f"{label[0].upper()}{label[1:]}:", f"```toml\n{text.strip()}\n```"]
+    return parts
 
 
 def _not_compared(attempts: Sequence[Mapping[str, Any]]) -> str:

@@ -22,12 +22,17 @@ class Control:
     `how` is a change of the profile, in TOML, that takes away what withstands the attempt and
     nothing else, or a way to make the attempt without any sandbox. `callers` are those who can show
     it: what takes a privilege of the machine's, root alone. `lacking` is for a kernel without the
-    feature: the outcome that comes there, and why; nothing but that one or success will do.
+    feature: the outcome that comes there, and why; nothing but that one or success will do. The
+    emulated machine has what this one lacks (tests/vm/test_isolation.py), but for what `never` is
+    the reason of.
     """
 
     how: str | Bare
     callers: tuple[Caller, ...] = BOTH
     lacking: tuple[str, str] | None = None
+    never: str = ""
+    shows: str = "succeeded"
+    """The outcome that comes of it, where no kernel lets the attempt succeed."""
     words: str = ""
     """Another attempt of the same verb, where the subject differs outside."""
 

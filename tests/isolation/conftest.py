@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import UNPRIVILEGED
 from tests.isolation import surroundings
-from tests.isolation.build import build_probe
+from tests.isolation.build import ready_probe
 from tests.isolation.by_library import LibrarySandbox
 from tests.isolation.check import Caller
 from tests.isolation.doors import Results
@@ -68,7 +68,7 @@ def attempts_probe() -> Iterator[str]:
     """The program that makes the attempts; all users may run it."""
     with tempfile.TemporaryDirectory(prefix="sbx-attempts-") as directory:
         os.chmod(directory, 0o755)
-        yield build_probe(directory)
+        yield ready_probe(directory)
 
 
 def _results(caller: Caller, sbx_path: str, program: str, directory: str, own: str) -> Results:

@@ -51,23 +51,37 @@ def test_a_mask_is_made_of_nothing_that_the_root_holds(sandbox: Sandbox) -> None
         assert opened.outcome != "ok"
         masked = text + devices + "[filesystem]\nmask = ['/secret']"
         assert sandbox.attempt(masked, "read", "/secret").value == ""
+    # The control: a cover made of that /dev/null, by its name, shows what the link leads to.
+    source = sandbox.write("source/null", "covered")
+    os.symlink(secret, f"{tree}/dev/zero")
+    for kind, seen in ((source, "covered"), (f"{tree}/dev/zero", "the secret")):
+        by_name = text + bind(kind, "/secret")
+        assert sandbox.attempt(by_name, "read", "/secret").value == seen
     with open(secret, encoding="ascii") as file:
         assert file.read() == "the secret"
 
 
-def test_settings_go_to_the_kernel_and_not_to_a_proc_of_the_roots(sandbox: Sandbox) -> None:
-    """CVE-2019-16884: a directory that only looks like /proc takes no write in its place."""
+@pytest.mark.parametrize("kind", ("files", "links"))
+def test_settings_go_to_the_kernel_and_not_to_a_proc_of_the_roots(
+    sandbox: Sandbox, kind: str
+) -> None:
+    """CVE-2019-16884, CVE-2025-52881: what only looks like /proc takes no write, and leads none elsewhere."""
     tree = tree_of(sandbox, "proc/sys/user", "proc/self")
+    victim = sandbox.write("tree/victim", "12345", 0o666)
     limit = "/proc/sys/user/max_user_namespaces"
     for name in (limit, "/proc/self/uid_map", "/proc/self/setgroups", "/proc/self/oom_score_adj"):
-        path = sandbox.write(f"tree{name}", "12345")
-        os.chmod(path, 0o666)
+        if kind == "links":
+            os.symlink(victim, f"{tree}{name}")
+        else:
+            sandbox.write(f"tree{name}", "12345", 0o666)
     before = snapshot(tree)
     assert sandbox.attempt(directory_root(tree), "read", limit).value == "0\n"
     assert snapshot(tree) == before
-    # The control: where no /proc is mounted over it, the one of the root's is what is read.
-    text = directory_root(tree) + "[filesystem]\nproc = 'none'\n[seccomp]\nallow = ['@namespaces']"
-    assert sandbox.attempt(text, "read", limit).value in {"12345", ""}
+    # The control: the same setting made by its name in that tree is a change of a file's.
+    [written] = sandbox.outside(("open", f"{tree}{limit}", "wt"))
+    assert written.outcome == "ok"
+    changed = victim if kind == "links" else f"{tree}{limit}"
+    assert {path for path, state in snapshot(tree).items() if before[path] != state} == {changed}
 
 
 # ---- Mount points ----
@@ -110,13 +124,27 @@ def test_links_and_modes_of_an_honest_tree_are_no_obstacle(sandbox: Sandbox) -> 
         assert sandbox.attempt(text, "read", f"{place}/file").value == "of the source", place
 
 
-def test_without_openat2_nothing_runs(sandbox: Sandbox) -> None:
+def test_without_openat2_nothing_runs_and_no_link_is_followed(sandbox: Sandbox) -> None:
     """There is no second way to follow names; sbx says what it lacks."""
-    words = sandbox.arguments("", [sandbox.probe, "exit", "0"])
-    done = sandbox.program(words, before=refused(OPENAT2, errno.ENOSYS))
-    assert (done.returncode, done.stdout) == (125, ""), done
-    assert "the kernel is too old for it" in done.stderr or "lacks openat2" in done.stderr
-    assert sandbox.program(words).returncode == 0
+    outside = sandbox.mkdir("outside", 0o777)
+    tree = tree_of(sandbox)
+    os.symlink(outside, f"{tree}/link")
+    before = snapshot(outside)
+    text = directory_root(tree) + "[filesystem]\ntmpfs = ['/link/new']"
+    words = sandbox.arguments(text, [sandbox.probe, "exit", "0"])
+    for error in (errno.ENOSYS, errno.EPERM):
+        done = sandbox.program(words, before=refused(OPENAT2, error))
+        assert (done.returncode, done.stdout) == (125, ""), done
+        assert snapshot(outside) == before
+        if error == errno.ENOSYS:
+            message = done.stderr
+            assert "the kernel is too old for it" in message or "lacks openat2" in message
+    # The controls: an honest tree and openat2 are all it takes; and a name that is followed leads out.
+    honest = sandbox.arguments("", [sandbox.probe, "exit", "0"])
+    assert sandbox.program(honest).returncode == 0
+    [made] = sandbox.outside(("mkdir", f"{tree}/link/new"))
+    assert made.outcome == "ok"
+    assert snapshot(outside) != before
 
 
 # ---- What a run leaves for the next one ----

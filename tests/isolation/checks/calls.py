@@ -25,10 +25,12 @@ _NO_X32 = Control(
         "ENOSYS",
         "this kernel was built without the x32 ABI; the filter is tried by simulation",
     ),
+    never="Debian's kernel turns x32 on only where it was booted with syscall.x32=y",
 )
 _UNKNOWN = Control(
     how='[seccomp]\nunknown_errno = "EXDEV"',
-    lacking=("EXDEV", "no kernel has such a call; that the answer changes shows whose it was"),
+    # No kernel has such a call; that the answer changes shows whose it was.
+    shows="EXDEV",
 )
 
 

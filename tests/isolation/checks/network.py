@@ -16,7 +16,9 @@ def _lacking(option: str, outcome: str) -> Control:
 
 
 _NO_TRANSPORT = Control(
-    how=UNFILTERED.how, lacking=("ENODEV", "nothing carries datagrams of vsock on this machine")
+    how=UNFILTERED.how,
+    lacking=("ENODEV", "nothing carries datagrams of vsock on this machine"),
+    never="only VMware's machines carry them",
 )
 
 

@@ -63,7 +63,7 @@ CHECKS = (
         title="A kernel without openat2",
         weakness="a fallback that follows links",
         tests=(
-            f"{_SET_UP}test_without_openat2_nothing_runs",
+            f"{_SET_UP}test_without_openat2_nothing_runs_and_no_link_is_followed",
             "tests/kernel/test_bad_input.py::test_a_kernel_that_is_too_old_is_told_what_it_lacks",
         ),
     ),

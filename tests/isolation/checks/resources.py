@@ -47,7 +47,7 @@ CHECKS = (
         weakness="a directory of control groups or records that is made by a name such as ..",
         tests=(
             "tests/kernel/test_records.py::test_a_bad_name_is_refused",
-            "tests/isolation/test_bombs.py::test_a_name_leads_no_verb_elsewhere",
+            "tests/isolation/test_names.py::test_a_name_leads_no_verb_elsewhere",
         ),
     ),
     Check(
