@@ -56,25 +56,33 @@ static int within(uint64_t offset, uint64_t size, uint64_t whole) {
         return offset <= whole && size <= whole - offset;
 }
 
-static int string_is_sound(const struct plan *p, struct plan_ref ref) {
-        if (!within(ref.offset, (uint64_t) ref.len + 1, p->header->data_size))
+/* Many references may lead to the same bytes: what is looked at counts each time. */
+static int spend(uint64_t *left, uint64_t bytes) {
+        if (bytes > *left)
+                return 0;
+        *left -= bytes;
+        return 1;
+}
+
+static int string_is_sound(const struct plan *p, struct plan_ref ref, uint64_t *left) {
+        if (!within(ref.offset, (uint64_t) ref.len + 1, p->header->data_size) || !spend(left, (uint64_t) ref.len + PLAN_STRING_COST))
                 return 0;
         const uint8_t *s = p->data + ref.offset;
         return s[ref.len] == 0 && memchr(s, 0, ref.len) == NULL;
 }
 
-static int list_is_sound(const struct plan *p, struct plan_ref ref) {
+static int list_is_sound(const struct plan *p, struct plan_ref ref, uint64_t *left) {
         if (ref.offset % 4 != 0 || !within(ref.offset, (uint64_t) ref.len * sizeof(struct plan_ref), p->header->data_size))
                 return 0;
         const struct plan_ref *entries = plan_list(p, ref);
         for (uint32_t i = 0; i < ref.len; i++)
-                if (!string_is_sound(p, entries[i]))
+                if (!string_is_sound(p, entries[i], left))
                         return 0;
         return 1;
 }
 
-static int record_is_sound(const struct plan *p, const struct plan_record *r, uint64_t room, const char *layout) {
-        if (layout == NULL || r->size != sizeof *r + 8 * strlen(layout) || r->size > room || !string_is_sound(p, r->origin))
+static int record_is_sound(const struct plan *p, const struct plan_record *r, uint64_t room, const char *layout, uint64_t *left) {
+        if (layout == NULL || r->size != sizeof *r + 8 * strlen(layout) || r->size > room || !string_is_sound(p, r->origin, left))
                 return 0;
         const struct plan_ref *slot = plan_payload(r);
         for (; *layout != 0; layout++, slot++)
@@ -82,15 +90,15 @@ static int record_is_sound(const struct plan *p, const struct plan_record *r, ui
                 case 'u':
                         break;
                 case 's':
-                        if (!string_is_sound(p, *slot))
+                        if (!string_is_sound(p, *slot, left))
                                 return 0;
                         break;
                 case 'b':
-                        if (slot->offset % 8 != 0 || !within(slot->offset, slot->len, p->header->data_size))
+                        if (slot->offset % 8 != 0 || !within(slot->offset, slot->len, p->header->data_size) || !spend(left, slot->len))
                                 return 0;
                         break;
                 case 'l':
-                        if (!list_is_sound(p, *slot))
+                        if (!list_is_sound(p, *slot, left))
                                 return 0;
                         break;
                 default:
@@ -100,13 +108,13 @@ static int record_is_sound(const struct plan *p, const struct plan_record *r, ui
 }
 
 static int records_are_sound(const struct plan *p, uint32_t offset, uint32_t size, uint32_t count,
-                             const char *(*layout_of)(unsigned kind)) {
+                             const char *(*layout_of)(unsigned kind), uint64_t *left) {
         if (offset % 8 != 0 || !within(offset, size, p->header->size))
                 return 0;
         uint64_t room = size;
         const struct plan_record *r = (const struct plan_record *) (p->base + offset);
         for (uint32_t i = 0; i < count; i++) {
-                if (room < sizeof *r || !record_is_sound(p, r, room, layout_of(r->kind)))
+                if (room < sizeof *r || !record_is_sound(p, r, room, layout_of(r->kind), left))
                         return 0;
                 room -= r->size;
                 r = plan_next(r);
@@ -131,9 +139,10 @@ int plan_open(const void *base, size_t size, struct plan *ret_plan) {
         if (h->data_offset % 8 != 0 || !within(h->data_offset, h->data_size, size))
                 return -EBADMSG;
 
+        uint64_t left = PLAN_MAX_READ;
         struct plan p = { .base = base, .header = h, .data = (const uint8_t *) base + h->data_offset };
-        if (!records_are_sound(&p, h->ops_offset, h->ops_size, h->op_count, plan_op_layout) ||
-            !records_are_sound(&p, h->stamps_offset, h->stamps_size, h->stamp_count, plan_stamp_layout))
+        if (!records_are_sound(&p, h->ops_offset, h->ops_size, h->op_count, plan_op_layout, &left) ||
+            !records_are_sound(&p, h->stamps_offset, h->stamps_size, h->stamp_count, plan_stamp_layout, &left))
                 return -EBADMSG;
         *ret_plan = p;
         return 0;

@@ -17,6 +17,10 @@
 #define PLAN_MAX_SIZE (4u << 20)
 #define PLAN_MAX_OPS 8192u
 #define PLAN_MAX_STAMPS 1024u
+/* Bytes of all strings and blobs, those that have several references once for each, and with so many more for a string:
+ * checking a plan and reading it take so long and no longer. */
+#define PLAN_MAX_READ (64u << 20)
+#define PLAN_STRING_COST 16u
 
 struct plan_ref {
         uint32_t offset; /* from the start of the data */

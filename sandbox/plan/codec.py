@@ -15,6 +15,9 @@ VERSION: Final = 4
 MAX_SIZE: Final = 4 << 20
 MAX_OPS: Final = 8192
 MAX_STAMPS: Final = 1024
+MAX_READ: Final = 64 << 20
+"""Bytes of all strings and blobs, once for each reference to them, with STRING_COST more for a string."""
+STRING_COST: Final = 16
 
 _HEADER: Final = struct.Struct("<8sIIQ10I")
 _SUMMED_FROM: Final = 24
@@ -51,6 +54,8 @@ def encode(plan: Plan) -> bytes:
     stamps_at = ops_at + len(ops)
     data_at = stamps_at + len(stamps)
     size = data_at + len(data.bytes)
+    if data.read > MAX_READ:
+        raise BadPlanError("its texts are too much together")
     if size > MAX_SIZE:
         raise BadPlanError(f"the plan is {size} bytes long; its format allows {MAX_SIZE}")
     counts = (
@@ -106,6 +111,7 @@ class _Data:
 
     def __init__(self) -> None:
         self.bytes = bytearray()
+        self.read = 0
         self._strings: dict[str, bytes] = {}
         self._blobs: dict[bytes, bytes] = {}
 
@@ -120,6 +126,7 @@ class _Data:
         if isinstance(value, str):
             return self._string(value)
         if isinstance(value, bytes):
+            self.read += len(value)
             return self._blob(value, len(value))
         entries = b"".join(self._string(entry) for entry in value)
         return self._blob(entries, len(value))
@@ -132,6 +139,7 @@ class _Data:
                 raise BadPlanError("a text holds a NUL character")
             ref = self._strings[text] = _REF.pack(len(self.bytes), len(encoded))
             self.bytes += encoded + b"\0"
+        self.read += int.from_bytes(ref[4:], "little") + STRING_COST
         return ref
 
     def _blob(self, content: bytes, length: int) -> bytes:
@@ -148,6 +156,7 @@ class _Reader:
 
     def __init__(self, data: bytes) -> None:
         self._data = data
+        self._left = MAX_READ
 
     def records(
         self, whole: bytes, at: int, size: int, count: int, kinds: Mapping[int, type[Record]]
@@ -180,6 +189,7 @@ class _Reader:
         if offset % (8 if letter == "b" else 4):
             raise BadPlanError("a reference is out of line")
         if letter == "b":
+            self._spend(length)
             return self._bytes(offset, length)
         entries = self._bytes(offset, 8 * length)
         return tuple(self._string(*ref) for ref in _REF.iter_unpack(entries))
@@ -189,7 +199,14 @@ class _Reader:
             raise BadPlanError("a reference is out of bounds")
         return self._data[offset : offset + length]
 
+    def _spend(self, size: int) -> None:
+        """Many references may lead to the same bytes: what is read counts each time."""
+        self._left -= size
+        if self._left < 0:
+            raise BadPlanError("its texts are too much together")
+
     def _string(self, offset: int, length: int) -> str:
+        self._spend(length + STRING_COST)
         text = self._bytes(offset, length + 1)
         if text[-1:] != b"\0" or b"\0" in text[:-1]:
             raise BadPlanError("a text isn't closed by a NUL character")

@@ -1,6 +1,8 @@
 """The binary form: what Python writes is what C reads, and nothing damaged is read."""
 
+import errno
 import struct
+import time
 from typing import Any
 
 import msgspec
@@ -162,6 +164,36 @@ def test_an_origin_that_is_no_utf_8_is_refused() -> None:
     damaged = with_checksum(data.replace(b'["key"]', b'["k\xe7y"]'))
     with pytest.raises(codec.BadPlanError, match="origin"):
         codec.decode(damaged)
+
+
+def hostile(entries: int, *, lists: int) -> bytes:
+    """A sound header, and lists whose entries are all one text of half the plan's size."""
+    text = b"x" * (2 << 20) + b"\0"
+    text += bytes(-len(text) % 8)
+    data = text + struct.pack("<II", 0, 2 << 20) * entries
+    record = struct.pack("<HHIIIII", Execute.KIND, 0, 24, len(text) - 1, 0, len(text), entries)
+    ops = record * lists
+    counts = (0, lists, 64, len(ops), 0, 64 + len(ops), 0, 64 + len(ops), len(data), 0)
+    whole = struct.pack("<8sIIQ10I", codec.MAGIC, codec.VERSION, 0, 0, *counts) + ops + data
+    whole = whole[:24] + struct.pack("<I", len(whole)) + whole[28:]
+    return whole[:16] + struct.pack("<Q", codec.checksum(whole[24:])) + whole[24:]
+
+
+def test_a_plan_that_reads_the_same_bytes_again_and_again_is_refused() -> None:
+    """Else one of 4 MiB would keep its reader busy for days, and take all memory of Python's."""
+    assert opens_in_c(hostile(3, lists=2)) == 0
+    assert len(codec.decode(hostile(3, lists=2)).ops) == 2
+    for plan in (hostile(250_000, lists=1), hostile(100, lists=1), hostile(8, lists=8)):
+        begun = time.process_time()
+        assert opens_in_c(plan) == -errno.EBADMSG
+        with pytest.raises(codec.BadPlanError, match="too much together"):
+            codec.decode(plan)
+        assert time.process_time() - begun < 5
+
+
+def test_such_a_plan_is_not_written_either() -> None:
+    with pytest.raises(codec.BadPlanError, match="too much together"):
+        codec.encode(plan_of(Execute(argv=("x" * (1 << 20),) * 65)))
 
 
 def test_a_plan_of_another_version_is_named_as_such() -> None:
