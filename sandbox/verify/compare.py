@@ -12,6 +12,7 @@ from sandbox.verify.descriptors import compare_descriptors, compare_places
 from sandbox.verify.findings import Result, of_all, of_task, unseen, unseen_of_all
 from sandbox.verify.observe import CHILDREN, Observation, Role, Task
 from sandbox.verify.promise import Capabilities, Promise, Rows
+from sandbox.verify.users import compare_closed, compare_maps, compare_tracer
 
 _SETS = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
 _LIMIT_NAMES = {number: name for name, number in RLIMITS.items()}
@@ -35,9 +36,14 @@ def compare_tasks(promise: Promise, seen: Observation) -> Iterator[Result]:
     """All of it but mounts and control groups."""
     first = _first(seen.tasks)
     own = _own_namespaces(seen.tasks)
+    known = {seen.supervisor.pid, *(task.pid for task in seen.tasks)}
     for task in seen.tasks:
         yield from _stranger(task)
         yield from _ids(promise, task, seen.supervisor)
+        if not _is_made_within(promise, task, "user"):
+            yield from compare_maps(promise, task)
+        yield from compare_tracer(task, known)
+        yield from compare_closed(promise, task)
         yield from _capabilities(promise, task)
         yield from _no_gain(promise, task, seen.supervisor)
         yield from _namespaces(promise, task, own, seen.supervisor)

@@ -18,6 +18,7 @@ from sandbox.live.records import Live
 NAMESPACES: Final = ("user", "mnt", "pid", "net", "ipc", "uts", "cgroup", "time")
 CHILDREN: Final = {"pid": "pid_for_children", "time": "time_for_children"}
 PLACES: Final = ("cwd", "root", "exe")
+MAPS: Final = ("uid_map", "gid_map", "setgroups")
 _NS_GET_USERNS: Final = 0xB701  # ioctl_ns(2)
 _NS_GET_PARENT: Final = 0xB702
 _MAX_DEPTH: Final = 33
@@ -68,6 +69,10 @@ class Task(NamedTuple):
     environment: tuple[str, ...] | None
     mounts: str
     """mountinfo."""
+    maps: Mapping[str, str] | None = None
+    """uid_map, gid_map and setgroups of its user namespace."""
+    owner: int | None = None
+    """Of its files in /proc, which is the user's own where the process is dumpable."""
     securebits: int | None = None
     """Only a process itself can ask for them, and for the signal of its parent's death."""
     death_signal: int | None = None
@@ -225,6 +230,8 @@ def _task(
         places=_seen(_places, base),
         environment=_seen(_environment, base),
         mounts=_seen(_text, f"{base}/mountinfo") or "",
+        maps=_seen(_maps, base),
+        owner=_seen(_owner, f"{base}/environ"),
     )
     # What was read of one that has ended meanwhile is of no use.
     return found if os.path.exists(base) and found.limits else None
@@ -249,6 +256,14 @@ def _text(path: str) -> str:
 
 def _inode(path: str) -> int:
     return os.stat(path).st_ino
+
+
+def _owner(path: str) -> int:
+    return os.stat(path).st_uid
+
+
+def _maps(base: str) -> dict[str, str]:
+    return {name: _text(f"{base}/{name}") for name in MAPS}
 
 
 def limits_of(text: str) -> tuple[tuple[int, int], ...]:

@@ -62,6 +62,12 @@ class Promise(msgspec.Struct, frozen=True, kw_only=True):
     """The program keeps the right to become any mapped user."""
     changes_gid: bool
     drops_groups: bool
+    sets_groups: bool
+    """setgroups(2) is left to who has the capability for it in the user namespace."""
+    is_closed: bool
+    """The first process isn't dumpable: nobody in the sandbox can look into it."""
+    settings: tuple[str, ...]
+    """What it sets of the kernel's in its namespaces, in the plan's words: only who is in them sees it."""
     first: Capabilities
     """Of the first process, and of the command before its program starts."""
     command: Capabilities
@@ -137,6 +143,9 @@ def expect(plan: Plan) -> Promise:
         changes_uid=_keeps(command, "CAP_SETUID"),
         changes_gid=_keeps(command, "CAP_SETGID"),
         drops_groups=_only(plan, ops.SetGroups) is not None,
+        sets_groups=maps is None or bool(maps.setgroups),
+        is_closed=_only(plan, ops.ProtectProcess) is not None,
+        settings=tuple(_settings(plan)),
         first=first,
         command=command,
         no_new_privs=_only(plan, ops.SetNoNewPrivileges) is not None,
@@ -232,6 +241,11 @@ def _pair(entry: str) -> tuple[str, str]:
 
 def _landlock(plan: Plan) -> Iterator[str]:
     kinds = (ops.CreateLandlockRuleset, ops.AllowPath, ops.AllowPort)
+    return (op.describe() for op in plan.ops if isinstance(op, kinds))
+
+
+def _settings(plan: Plan) -> Iterator[str]:
+    kinds = (ops.SetHostname, ops.SetSysctl, ops.BringUpLoopback)
     return (op.describe() for op in plan.ops if isinstance(op, kinds))
 
 

@@ -175,6 +175,8 @@ def untold(promise: Promise) -> tuple[tuple[str, str], ...]:
     """What can't be looked at from outside by anyone."""
     landlock = "\n".join(promise.landlock) or "nothing is denied by it"
     return (
+        ("what filters say", f"{promise.filters} of the plan's, by their number"),
+        ("settings of namespaces", "; ".join(promise.settings) or "none"),
         ("Landlock", landlock),
         ("securebits", f"{promise.securebits:#x}"),
         ("signal of the parent's death", str(promise.death_signal or "none")),

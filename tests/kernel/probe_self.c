@@ -109,6 +109,7 @@ static int alone_dump(char **a) {
         put_file("status", "/proc/self/status");
         put_file("mountinfo", "/proc/self/mountinfo");
         put_file("uid_map", "/proc/self/uid_map");
+        put_file("setgroups", "/proc/self/setgroups");
         put_file("gid_map", "/proc/self/gid_map");
         put_file("cgroup", "/proc/self/cgroup");
         put_file("oom", "/proc/self/oom_score_adj");

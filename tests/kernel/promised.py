@@ -36,7 +36,17 @@ def promise_inside(plan: Plan) -> Promise:
 def differences_from(plan: Plan, inside: Posture, outside: Posture) -> list[str]:
     """Every way in which a payload isn't exactly what its plan promises; `outside` is its caller."""
     promise = promise_inside(plan)
-    return [f"{name}: {words}" for name, words in _all(promise, inside, outside)]
+    found = [*_maps(expect(plan), inside), *_all(promise, inside, outside)]
+    return [f"{name}: {words}" for name, words in found]
+
+
+def _maps(promise: Promise, inside: Posture) -> Iterator[tuple[str, object]]:
+    """As written: in the namespace itself the kernel tells of ids outside as its parent numbers them."""
+    if promise.uids is None or promise.gids is None:
+        return
+    for rows, found in zip((promise.uids, promise.gids), inside.maps, strict=True):
+        if {tuple(row) for row in found} != set(rows.rows):
+            yield "id map", (rows.rows, found)
 
 
 def _all(promise: Promise, inside: Posture, outside: Posture) -> Iterator[tuple[str, object]]:
@@ -141,7 +151,15 @@ def task_of(posture: Posture, role: Role) -> Task:
         places=links,
         environment=tuple(raw["environment"]),
         mounts=raw["mountinfo"],
+        maps=_as_numbered_inside(posture),
     )
+
+
+def _as_numbered_inside(posture: Posture) -> dict[str, str]:
+    users, groups = (
+        "".join(f"{first} {first} {count}\n" for first, _, count in rows) for rows in posture.maps
+    )
+    return {"uid_map": users, "gid_map": groups, "setgroups": posture.raw["setgroups"]}
 
 
 def _as_outside(text: str, host: Table) -> Iterator[str]:

@@ -141,6 +141,14 @@ def test_a_namespace_that_is_missing_is_found(sandbox: Sandbox, env: dict[str, s
     assert [line.partition(":")[0] for line in found] == ["namespace uts"]
 
 
+def test_another_map_of_ids_is_found(sandbox: Sandbox, env: dict[str, str]) -> None:
+    """The id outside stays the same for a user; who it is inside doesn't."""
+    plan = sandbox.plan("")
+    other = sandbox.plan("[identity]\nmap = 'root'")
+    found = {line.partition(":")[0] for line in differences_from_run(sandbox, plan, other, env)}
+    assert {"id map", "uid"} <= found
+
+
 def _without_uts(op: Op) -> Op | None:
     if isinstance(op, ops.CreateNamespaces):
         return ops.CreateNamespaces(flags=op.flags & ~0x04000000)

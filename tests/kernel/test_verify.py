@@ -107,7 +107,10 @@ def test_root_sees_all_of_it_but_what_the_kernel_tells_nobody(as_root: Sandbox) 
         found = verify(as_root, "it")
     assert found.unseen <= {"strangers"}
     told = {each["item"]: each["promised"] for each in found.content["untold"]}
-    assert told.keys() == {"Landlock", "securebits", "signal of the parent's death"}
+    assert told.keys() == {
+        *("Landlock", "securebits", "signal of the parent's death"),
+        *("what filters say", "settings of namespaces"),
+    }
     assert "Landlock denies" in told["Landlock"]
 
 

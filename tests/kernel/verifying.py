@@ -2,9 +2,13 @@
 
 import contextlib
 import json
+import os
+import subprocess
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from sandbox.plan import codec
+from sandbox.plan.record import Plan
 from tests.kernel.harness import Running, Sandbox, await_line
 from tests.kernel.live import listed, named, names, sbx, until
 
@@ -51,3 +55,26 @@ def live(sandbox: Sandbox, text: str = "", name: str = "it") -> Iterator[Running
         await_line(process)
         until(lambda: name in names(sandbox), "no record")
         yield process
+
+
+@contextlib.contextmanager
+def started_from_another(
+    sandbox: Sandbox, promised: Plan, done: Plan, *words: str, **how: Any
+) -> Iterator[Running]:
+    """A live sandbox that another plan has made than the one its supervisor holds by now."""
+    fd = os.memfd_create("plan")
+    try:
+        os.write(fd, codec.encode(done))
+        command = [sandbox.launcher, "run", "--plan-fd", str(fd), "--name", "it", "--"]
+        words = words or (sandbox.probe, "wait")
+        with sandbox.popen(
+            [*command, *words], stdout=subprocess.PIPE, pass_fds=(fd,), **how
+        ) as process:
+            until(lambda: "it" in names(sandbox) or process.poll() is not None, "no record")
+            assert process.poll() is None
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, codec.encode(promised), 0)
+            yield process
+            process.kill()
+    finally:
+        os.close(fd)

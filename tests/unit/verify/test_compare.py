@@ -25,6 +25,12 @@ LIMITS = tuple((1000, 2000) for _ in range(16))
 PLAN = compiled(environment={"set": {"PATH": "/bin"}, "pass": ["LANG"]}, rlimits={"nofile": 100})
 
 
+MAPS = {
+    name: "".join(" ".join(map(str, row)) + "\n" for row in rows.rows) if rows else ""
+    for name, rows in (("uid_map", expect(PLAN).uids), ("gid_map", expect(PLAN).gids))
+} | {"setgroups": "allow" if expect(PLAN).sets_groups else "deny\n"}
+
+
 def status(uid: int, **changes: str) -> dict[str, str]:
     row = " ".join([str(uid)] * 4)
     empty = "0000000000000000"
@@ -65,6 +71,8 @@ def task(role: Role, uid: int, first_number: int, **changes: Any) -> Task:
         "environment": ("PATH=/bin",),
         "places": {"cwd": NOWHERE, "root": NOWHERE, "exe": NOWHERE},
         "mounts": MOUNTS,
+        "maps": MAPS,
+        "owner": 0,
         **changes,
     }
     return Task(**fields)
@@ -120,10 +128,45 @@ def test_what_is_as_promised_gives_nothing() -> None:
         ({"environment": ("PATH=/bin", "LANG=de")}, "variable LANG"),
         ({"environment": ("LANG=C",)}, "variable PATH"),
         ({"role": Role.STRANGER}, "process"),
+        ({"status": {"TracerPid": "77"}}, "tracer"),
+        ({"maps": MAPS | {"uid_map": "0 0 1\n"}}, "uid_map"),
+        ({"maps": MAPS | {"gid_map": "0 0 4294967295\n"}}, "gid_map"),
+        ({"maps": MAPS | {"uid_map": ""}}, "uid_map"),
     ),
 )
 def test_each_thing_that_is_not_is_named(changes: Mapping[str, Any], item: str) -> None:
     assert item in items(compare(inside(role=Role.FIRST), inside(**changes)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "item"),
+    (
+        ({"status": {"SigBlk": "0000000000000200"}}, "signal mask"),
+        ({"status": {"SigIgn": "0000000000000200"}}, "ignored signals"),
+        ({"status": {"SigCgt": "0000000000000200"}}, "handled signals"),
+        ({"status": {"Umask": "0777"}}, "umask"),
+        ({"status": {"Threads": "2"}}, "threads"),
+        ({"owner": expect(PLAN).uid}, "dumpable"),
+        ({"descriptors": {3: NOWHERE}}, "descriptor 3"),
+    ),
+)
+def test_what_the_first_process_never_does_is_named(changes: Mapping[str, Any], item: str) -> None:
+    assert items(compare(inside(role=Role.FIRST, **changes), inside())) == {item}
+    # A program may do all of it.
+    own = {} if item.startswith(("descriptor", "dumpable")) else changes
+    assert compare(inside(role=Role.FIRST), inside(**own)) == []
+
+
+def test_a_program_that_traces_another_one_inside_is_the_sandboxs_own() -> None:
+    both = inside(status={"TracerPid": "6"}), inside(pid=6, tid=6)
+    assert compare(inside(role=Role.FIRST), *both) == []
+
+
+def test_that_root_cannot_be_told_from_roots_files_is_said() -> None:
+    plan = compiled(ROOT, namespaces={"user": False}, identity={"user": 0, "group": 0})
+    [unseen] = compare(inside(plan, Role.FIRST), plan=plan)
+    assert isinstance(unseen, Unseen)
+    assert unseen.item == "dumpable"
 
 
 @given(
