@@ -1,5 +1,6 @@
 """All checks by class: data for the tests, for the comparison with other tools, and for the docs."""
 
+import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -69,3 +70,12 @@ def attempts() -> Iterator[Tried]:
     for check in checks():
         for one in check.attempts:
             yield Tried(check, one)
+
+
+COMPLETE = "SBX_TEST_COMPLETE_KERNEL" in os.environ
+"""Whether this kernel has what others lack: then only those attempts are made that show it."""
+
+
+def chosen() -> list[Tried]:
+    """The attempts to make on this kernel."""
+    return [tried for tried in attempts() if tried.attempt.control.lacking or not COMPLETE]

@@ -54,7 +54,7 @@ class Results:
         profile = tried.attempt.profile
         key = (door, profile)
         if key not in self._kept:
-            tries = [t.attempt.words for t in catalogue.attempts() if t.attempt.profile == profile]
+            tries = [t.attempt.words for t in catalogue.chosen() if t.attempt.profile == profile]
             self._kept[key] = self._answered(tries, self._launched(door, profile, tries))
         return self._kept[key][tried.attempt.words]
 
@@ -66,7 +66,7 @@ class Results:
         if key not in self._kept:
             tries = [
                 t.attempt.control.words or t.attempt.words
-                for t in catalogue.attempts()
+                for t in catalogue.chosen()
                 if t.attempt.control.how == how
                 and self.caller in t.attempt.control.callers
                 and (isinstance(how, Bare) or t.attempt.profile == tried.attempt.profile)

@@ -1,15 +1,11 @@
 """Every attempt of the catalogue, by every door, as root and as a user; and each control."""
 
-import os
-
 import pytest
 
 from tests.isolation import catalogue
 from tests.isolation.doors import DOORS, Door, Results
 
-# Where a kernel has what others lack, those attempts are made that show it, and must.
-COMPLETE = "SBX_TEST_COMPLETE_KERNEL" in os.environ
-ALL = [t for t in catalogue.attempts() if t.attempt.control.lacking or not COMPLETE]
+ALL = catalogue.chosen()
 
 
 @pytest.mark.parametrize("door", DOORS)
@@ -28,6 +24,6 @@ def test_an_attempt_succeeds_where_nothing_stops_it(
     if results.caller not in control.callers:
         return
     found = results.under_control(tried)
-    may_lack = control.lacking and (not COMPLETE or control.never)
+    may_lack = control.lacking and (not catalogue.COMPLETE or control.never)
     lacking = control.lacking[0] if control.lacking and may_lack else control.shows
     assert found.outcome in (control.shows, lacking), found

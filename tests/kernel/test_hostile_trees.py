@@ -2,7 +2,8 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -135,6 +136,15 @@ def exchanging(one: str, two: str) -> Iterator[None]:
         os.waitpid(child, 0)
 
 
+def until_both(look: Callable[[], bool]) -> bool:
+    """Whether it is seen to be true and to be false within five seconds."""
+    end = time.monotonic() + 5
+    seen: set[bool] = set()
+    while len(seen) < 2 and time.monotonic() < end:
+        seen.add(look())
+    return len(seen) == 2
+
+
 def many_launches(sandbox: Sandbox, plan: Plan, *words: str) -> tuple[set[int], list[Answer]]:
     """The same warm launch again and again: its statuses, and all that the payloads found."""
     fd = os.memfd_create("plan")
@@ -183,6 +193,33 @@ def test_a_source_in_the_tree_that_becomes_a_link_while_it_is_opened(
         statuses, found = many_launches(sandbox, plan, "read", "/data/deep/secret")
     assert {answer.value for answer in found} <= {"", "of the tree"}
     assert statuses == {0, FAILED}
+
+
+@pytest.mark.parametrize("name", ("null", "console"))
+def test_covers_and_devices_are_made_of_nothing_that_changes_places_in_the_root(
+    sandbox: Sandbox, name: str
+) -> None:
+    """CVE-2025-31133, CVE-2025-52565: /dev leads to where a device alternates with a link to a switch."""
+    tree = tree_of(sandbox, "volume")
+    os.rmdir(f"{tree}/dev")
+    os.symlink("volume", f"{tree}/dev")
+    switch = "/proc/sys/kernel/core_pattern"
+    device, link = sandbox.write(f"tree/volume/{name}", "of the tree"), f"{tree}/volume/link"
+    os.symlink(switch, link)
+    plan = sandbox.plan(directory_root(tree))
+    tries = (("read", "/proc/keys"), ("open", switch, "w"), ("stat", "/dev/null"))
+    with open(switch, encoding="ascii") as file:
+        before = file.read()
+    with exchanging(device, link):
+        # The control: by its name it is now the one, now the other.
+        assert until_both(lambda: os.path.islink(device))
+        statuses, found = many_launches(sandbox, plan, *join(tries))
+    assert statuses == {0}
+    assert {answer.value for answer in found[::3]} == {""}
+    assert {answer.outcome for answer in found[1::3]} == {"EACCES"}
+    assert {answer.value.split()[3] for answer in found[2::3]} == {"1:3"}
+    with open(switch, encoding="ascii") as file:
+        assert file.read() == before
 
 
 @pytest.mark.parametrize("right", ("read", "write"))

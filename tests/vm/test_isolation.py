@@ -16,7 +16,7 @@ def test_what_other_kernels_lack_is_stopped_here_and_succeeds_without_sbx(
         place,
         *("-k", "not library", "tests/isolation/test_attempts.py"),
         env={"SBX_TEST_COMPLETE_KERNEL": "1"},
-        timeout=600,
+        timeout=900,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     passed = re.search(r"^(\d+) passed", done.stdout, re.MULTILINE)

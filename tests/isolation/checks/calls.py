@@ -185,7 +185,7 @@ CHECKS = (
         number=40,
         title="Tasks without a filter",
         weakness="a program that joins a sandbox and has none of its filter",
-        cves=("CVE-2019-12589",),
+        cves=("CVE-2016-9962", "CVE-2019-12589"),
         attempts=(attempt("unfiltered-task", "ESRCH", UNFILTERED),),
         tests=(
             "tests/kernel/test_privileges.py::test_every_thread_has_no_new_privs_and_the_filter",

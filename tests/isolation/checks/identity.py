@@ -47,7 +47,7 @@ CHECKS = (
         number=27,
         title="Nested user namespaces",
         weakness="the kernel's code for root, reached by anybody",
-        cves=("CVE-2022-0185",),
+        cves=("CVE-2022-0185", "CVE-2023-0386"),
         attempts=(
             attempt("user-namespace-by-unshare", "EPERM", NESTED),
             attempt("user-namespace-by-clone", "EPERM", NESTED),

@@ -10,7 +10,7 @@ CHECKS = (
         number=12,
         title="A destination below a link out of the root",
         weakness="files and directories made outside, by the set-up",
-        cves=("CVE-2026-87766",),
+        cves=("CVE-2025-24965", "CVE-2026-87766"),
         tests=(f"{_TREES}test_a_link_out_of_the_root_leads_nowhere",),
     ),
     Check(
@@ -27,7 +27,7 @@ CHECKS = (
         number=14,
         title="Links that a run leaves for the next one",
         weakness="a directory of the payload's that leads elsewhere when it is mounted again",
-        cves=("CVE-2024-42472",),
+        cves=("CVE-2024-42472", "CVE-2026-34078"),
         tests=(f"{_SET_UP}test_a_link_that_one_run_leaves_leads_the_next_nowhere",),
     ),
     Check(
@@ -44,6 +44,7 @@ CHECKS = (
         cves=("CVE-2025-52565",),
         tests=(
             f"{_TREES}test_what_takes_a_devices_place_is_never_mounted_as_one",
+            f"{_TREES}test_covers_and_devices_are_made_of_nothing_that_changes_places_in_the_root",
             "tests/kernel/test_devices.py::test_a_link_is_not_taken_for_a_device",
             "tests/kernel/test_devices.py::test_what_is_no_character_device_is_refused_as_one",
         ),

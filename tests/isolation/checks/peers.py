@@ -39,6 +39,7 @@ CHECKS = (
         number=53,
         title="Memory, queues and keys by a name",
         weakness="objects that belong to no directory",
+        cves=("CVE-2016-0728",),
         attempts=(
             attempt("shared-memory {key}", "ENOENT", _SHARED_IPC),
             attempt("semaphores {key}", "ENOENT", _SHARED_IPC),

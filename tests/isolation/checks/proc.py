@@ -55,7 +55,10 @@ CHECKS = (
         title="What masks are made of",
         weakness="a mask that is made of the root's own /dev/null",
         cves=("CVE-2025-31133",),
-        tests=(f"{_SET_UP}test_a_mask_is_made_of_nothing_that_the_root_holds",),
+        tests=(
+            f"{_SET_UP}test_a_mask_is_made_of_nothing_that_the_root_holds",
+            f"{_KERNEL}test_hostile_trees.py::test_covers_and_devices_are_made_of_nothing_that_changes_places_in_the_root",
+        ),
     ),
     Check(
         number=8,

@@ -35,9 +35,10 @@ CHECKS = (
     Check(
         number=59,
         title="Profiles",
-        weakness="text that says something else than it seems to, or exhausts its reader",
-        cves=("CVE-2021-42574",),
+        weakness="text that says something else than it seems to, exhausts its reader, or turns into options",
+        cves=("CVE-2021-42574", "CVE-2024-32462"),
         tests=(
+            "tests/isolation/test_words.py::test_words_of_a_command_are_never_options",
             "tests/unit/profile/test_load.py::test_a_cycle_is_refused_and_named",
             "tests/unit/profile/test_source.py::test_what_cannot_be_seen_is_refused_by_name",
             "tests/unit/profile/test_source.py::test_what_is_not_toml_is_placed",
