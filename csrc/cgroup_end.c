@@ -142,20 +142,50 @@ void cgroups_blame(const struct sbx_cgroups *g, struct sbx_failure *failure) {
 #define FIRST_WAIT_NS 500000
 #define MAX_TRIES 12 /* a second in all */
 #define MAX_DEPTH 8
+#define AT_ONCE 512 /* processes that are killed in a turn where there is no cgroup.kill */
 
-static void kill_processes(int directory) {
-        char text[16384], *at = text, *end;
-        if (write_text(directory, "cgroup.kill", "1") >= 0)
-                return;
+static int lists(const char *text, long pid) {
+        char *end;
+        for (const char *at = text;; at = end + 1) {
+                long n = strtol(at, &end, 10);
+                if (end == at || *end != '\n')
+                        return 0;
+                if (n == pid)
+                        return 1;
+        }
+}
+
+/* An id may have come to be another's since it was read: one that is listed once its process is held is in here. */
+static void kill_listed(int directory) {
+        char text[16384], again[16384], *at = text, *end;
+        struct {
+                long pid;
+                int fd;
+        } held[AT_ONCE];
+        size_t count = 0;
         if (read_text(directory, "cgroup.procs", text, sizeof text) <= 0)
                 return;
-        for (;; at = end + 1) {
+        for (; count < AT_ONCE; at = end + 1) {
                 long pid = strtol(at, &end, 10);
                 if (end == at || *end != '\n')
-                        return;
-                if (pid > 0)
-                        kill((pid_t) pid, SIGKILL);
+                        break;
+                int fd = pid > 0 ? CALL(SYS_pidfd_open, (pid_t) pid, 0) : -1;
+                if (fd >= 0) {
+                        held[count].pid = pid;
+                        held[count++].fd = fd;
+                }
         }
+        ssize_t n = read_text(directory, "cgroup.procs", again, sizeof again);
+        for (size_t i = 0; i < count; i++) {
+                if (n > 0 && lists(again, held[i].pid))
+                        syscall(SYS_pidfd_send_signal, held[i].fd, SIGKILL, NULL, 0);
+                close(held[i].fd);
+        }
+}
+
+static void kill_processes(int directory) {
+        if (write_text(directory, "cgroup.kill", "1") < 0)
+                kill_listed(directory);
 }
 
 /* What a payload with the rights for it has made below. */

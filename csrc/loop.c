@@ -50,7 +50,9 @@ static void ring(void *owner, int fd, uint32_t events) {
                 l->timers[i].due = NULL;
                 timer.due(timer.owner);
         }
-        set_clock(l);
+        int r = set_clock(l);
+        if (r < 0)
+                l->error = r;
 }
 
 int loop_open(struct loop *l) {
@@ -113,15 +115,20 @@ int loop_at(struct loop *l, int64_t due_ns, loop_due *due, void *owner) {
                 if (timer->due == NULL && place == NULL)
                         place = timer;
         }
-        if (due_ns != LOOP_NEVER && place == NULL)
-                return -ENOSPC;
-        if (due_ns != LOOP_NEVER)
+        int r = due_ns != LOOP_NEVER && place == NULL ? -ENOSPC : 0;
+        if (r >= 0 && due_ns != LOOP_NEVER)
                 *place = (struct loop_timer) { due_ns, due, owner };
-        return set_clock(l);
+        if (r >= 0)
+                r = set_clock(l);
+        if (r < 0)
+                l->error = r;
+        return r;
 }
 
 int loop_turn(struct loop *l, int wait) {
         struct epoll_event events[TURN];
+        if (l->error < 0)
+                return l->error;
         int n = epoll_wait(l->fd, events, TURN, wait ? -1 : 0);
         if (n < 0)
                 return errno == EINTR ? 0 : -errno;

@@ -14,6 +14,7 @@ typedef void loop_due(void *owner);
 struct loop {
         int fd;    /* epoll(7), readable when there is something to do; -1: not opened */
         int clock; /* timerfd, for the earliest of the timers */
+        int error; /* of a timer that couldn't be set: a bound that nobody keeps; the next turn gives it back */
         struct loop_source {
                 int fd; /* -1: free */
                 loop_ready *ready;

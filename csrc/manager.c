@@ -16,7 +16,18 @@
 #define STATES 3
 #define BARRIERS 8
 #define TEXT_MAX 256
-#define MESSAGE_FDS 64
+#define MESSAGE_FDS 253u /* the kernel's bound for a message */
+#define STORED_MESSAGES 64u
+#define STORED_FDS 256u /* that are held while they wait */
+#define LAST_NS 20000000
+#define LAST_TRIES 250 /* for what was stored last: five seconds in all */
+
+struct stored {
+        struct stored *next;
+        char text[TEXT_MAX];
+        uint32_t count;
+        int fds[];
+};
 
 struct manager {
         int fd;
@@ -34,6 +45,8 @@ struct manager {
         uint64_t extend_us;
         int barriers[BARRIERS];
         uint32_t barrier_count;
+        struct stored *stored, **stored_end;
+        uint32_t stored_messages, stored_fds;
 };
 
 int manager_open(char *const *environment, struct manager **ret) {
@@ -54,6 +67,7 @@ int manager_open(char *const *environment, struct manager **ret) {
         if (*name == '@')
                 m->address.sun_path[0] = 0;
         m->address_size = (socklen_t) (offsetof(struct sockaddr_un, sun_path) + n + (*name == '/'));
+        m->stored_end = &m->stored;
         m->tokens = BURST;
         m->filled_ns = loop_now();
         m->fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -72,17 +86,22 @@ int manager_awaits(char *const *environment) {
         return pid != NULL && strtol(pid, NULL, 10) == getpid();
 }
 
-void sbx_announce(const struct sbx_launch *launch, const struct sbx_child *child) {
-        struct manager *m;
-        if (child->service != NULL || !manager_awaits(launch->environment) || manager_open(launch->environment, &m) < 0)
-                return;
-        manager_send(m, "READY=1", NULL, 0);
-        manager_free(m);
+static void drop_stored(struct manager *m) {
+        struct stored *first = m->stored;
+        m->stored = first->next;
+        if (m->stored == NULL)
+                m->stored_end = &m->stored;
+        m->stored_messages--;
+        m->stored_fds -= first->count;
+        close_foreign(first->fds, first->count);
+        free(first);
 }
 
 void manager_free(struct manager *m) {
         if (m == NULL)
                 return;
+        while (m->stored != NULL)
+                drop_stored(m);
         close_foreign(m->barriers, m->barrier_count);
         close_fd(&m->fd);
         free(m);
@@ -127,14 +146,20 @@ static int transmit(struct manager *m, const char *text, const int *fds, uint32_
         }
         if (sendmsg(m->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0)
                 return 0;
-        return errno == ENOBUFS ? -EAGAIN : -errno;
+        return errno == ENOBUFS || errno == ETOOMANYREFS ? -EAGAIN : -errno;
 }
 
-int manager_send(struct manager *m, const char *text, const int *fds, uint32_t count) {
-        if (m == NULL)
-                return 0;
+static int manager_send(struct manager *m, const char *text, const int *fds, uint32_t count) {
         int r = take_token(m);
         return r < 0 ? r : transmit(m, text, fds, count);
+}
+
+void sbx_announce(const struct sbx_launch *launch, const struct sbx_child *child) {
+        struct manager *m;
+        if (child->service != NULL || !manager_awaits(launch->environment) || manager_open(launch->environment, &m) < 0)
+                return;
+        manager_send(m, "READY=1", NULL, 0);
+        manager_free(m);
 }
 
 /* The moment is ours: the payload's clock may be another one. */
@@ -180,6 +205,16 @@ static int send_rest(struct manager *m) {
         return 0;
 }
 
+static int send_stored(struct manager *m) {
+        while (m->stored != NULL) {
+                int r = manager_send(m, m->stored->text, m->stored->fds, m->stored->count);
+                if (r == -EAGAIN)
+                        return r;
+                drop_stored(m);
+        }
+        return 0;
+}
+
 static int send_barriers(struct manager *m) {
         while (m->barrier_count > 0) {
                 int r = manager_send(m, "BARRIER=1", m->barriers, 1);
@@ -202,9 +237,19 @@ void manager_flush(struct manager *m) {
         if (r >= 0)
                 r = send_rest(m);
         if (r >= 0)
+                r = send_stored(m);
+        if (r >= 0)
                 r = send_barriers(m);
         if (r < 0 && m->loop != NULL)
                 loop_at(m->loop, loop_now() + RETRY_NS, try_again, m);
+}
+
+void manager_end(struct manager *m) {
+        manager_flush(m);
+        for (int tries = 0; m != NULL && m->stored != NULL && tries < LAST_TRIES; tries++) {
+                nanosleep(&(struct timespec) { .tv_nsec = LAST_NS }, NULL);
+                manager_flush(m);
+        }
 }
 
 /* ---- What is to be said ---- */
@@ -264,4 +309,25 @@ void manager_barrier(struct manager *m, int fd) {
         }
         m->barriers[m->barrier_count++] = fd;
         manager_flush(m);
+}
+
+int manager_store(struct manager *m, const char *text, const int *fds, uint32_t count) {
+        if (m == NULL) {
+                close_foreign(fds, count);
+                return 0;
+        }
+        if (m->stored_messages == STORED_MESSAGES || (m->stored_fds > 0 && m->stored_fds + count > STORED_FDS))
+                return -EAGAIN;
+        struct stored *new = calloc(1, sizeof *new + count * sizeof *fds);
+        if (new == NULL)
+                return -EAGAIN;
+        snprintf(new->text, sizeof new->text, "%s", text);
+        memcpy(new->fds, fds, count * sizeof *fds);
+        new->count = count;
+        *m->stored_end = new;
+        m->stored_end = &new->next;
+        m->stored_messages++;
+        m->stored_fds += count;
+        manager_flush(m);
+        return 0;
 }

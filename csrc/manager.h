@@ -29,9 +29,11 @@ void manager_status(struct manager *m, const char *text);
 void manager_error(struct manager *m, uint32_t number);
 void manager_bus_error(struct manager *m, const char *name);
 void manager_extend(struct manager *m, uint64_t us);
-/* Sends a message with descriptors, now or not at all: -EAGAIN. */
-int manager_send(struct manager *m, const char *text, const int *fds, uint32_t count);
+/* Hands descriptors over to be stored, or has some removed; they are its own then.  -EAGAIN: too many wait already. */
+int manager_store(struct manager *m, const char *text, const int *fds, uint32_t count);
 /* Closes fd once all before it has been taken in. */
 void manager_barrier(struct manager *m, int fd);
 /* Sends what waits, as far as the other side takes it. */
 void manager_flush(struct manager *m);
+/* The same at the end: what the payload has stored is given some time. */
+void manager_end(struct manager *m);

@@ -19,6 +19,15 @@
 #define TURN 64
 #define PER_SECOND 1000
 #define SECOND_NS 1000000000ll
+#define RETRY_NS 20000000ll
+#define LAST_TRIES 250 /* for what was stored last: five seconds in all */
+
+/* What the payload has stored and there is no room for: nothing more is taken meanwhile. */
+struct stored {
+        char text[FDNAME_MAX + 64]; /* empty: nothing waits */
+        int fds[MESSAGE_FDS];
+        uint32_t fd_count;
+};
 
 struct notify {
         int fd;
@@ -28,6 +37,7 @@ struct notify {
         struct service *v;
         uint32_t taken; /* since then */
         int64_t since_ns;
+        struct stored stored;
 };
 
 struct message {
@@ -111,6 +121,7 @@ const char *notify_path(const struct notify *n) {
 void notify_free(struct notify *n) {
         if (n == NULL)
                 return;
+        close_foreign(n->stored.fds, n->stored.fd_count);
         if (n->fd >= 0)
                 close_foreign(&n->fd, 1); /* with what nobody has read */
         free(n);
@@ -233,14 +244,30 @@ static int has_directory(const struct message *message) {
         return 0;
 }
 
-static void take_stored(const struct service *v, const struct message *message, const char *name, int removes, int polled) {
-        char text[FDNAME_MAX + 64];
+/* -EAGAIN: it waits. */
+static int hand_over(struct notify *n) {
+        struct stored *s = &n->stored;
+        int r = *s->text == 0 ? 0 : manager_store(n->v->manager, s->text, s->fds, s->fd_count);
+        if (r < 0)
+                return r;
+        s->fd_count = 0;
+        *s->text = 0;
+        return 0;
+}
+
+static void take_stored(struct notify *n, struct message *message, const char *name, int removes, int polled) {
+        struct stored *s = &n->stored;
         if (name == NULL)
                 name = "stored"; /* as systemd calls what has no name */
         if (!is_fdname(name) || has_directory(message))
                 return;
-        snprintf(text, sizeof text, "%s=1\nFDNAME=" FDNAME_PREFIX "%s%s", removes ? "FDSTOREREMOVE" : "FDSTORE", name, polled ? "" : "\nFDPOLL=0");
-        manager_send(v->manager, text, message->fds, removes ? 0 : message->fd_count);
+        snprintf(s->text, sizeof s->text, "%s=1\nFDNAME=" FDNAME_PREFIX "%s%s", removes ? "FDSTOREREMOVE" : "FDSTORE", name, polled ? "" : "\nFDPOLL=0");
+        if (!removes) {
+                memcpy(s->fds, message->fds, message->fd_count * sizeof *s->fds);
+                s->fd_count = message->fd_count;
+                message->fd_count = 0;
+        }
+        hand_over(n);
 }
 
 static void take_state(struct service *v, const char *line) {
@@ -278,7 +305,8 @@ static void take_line(struct service *v, const char *line) {
                 service_hung(v);
 }
 
-static void take_message(struct service *v, struct message *message) {
+static void take_message(struct notify *n, struct message *message) {
+        struct service *v = n->v;
         const char *fdname = NULL;
         int stores = 0, removes = 0, polled = 1;
         if (strcmp(message->text, "BARRIER=1") == 0 && message->fd_count == 1) {
@@ -297,20 +325,23 @@ static void take_message(struct service *v, struct message *message) {
                 take_line(v, line);
         }
         if (removes || (stores && message->fd_count > 0))
-                take_stored(v, message, fdname, removes, polled);
+                take_stored(n, message, fdname, removes, polled);
 }
 
 /* ---- In the loop ---- */
 
-static void ready(void *owner, int fd, uint32_t events) {
-        (void) fd;
-        (void) events;
-        notify_take(owner);
+static void go_on(void *owner);
+static void ready(void *owner, int fd, uint32_t events);
+
+static void pause_until(struct notify *n, int64_t due_ns) {
+        loop_remove(&n->v->s->loop, n->fd);
+        loop_at(&n->v->s->loop, due_ns, go_on, n);
 }
 
 static void go_on(void *owner) {
         struct notify *n = owner;
-        loop_add(&n->v->s->loop, n->fd, EPOLLIN, ready, n);
+        if (hand_over(n) < 0 || loop_add(&n->v->s->loop, n->fd, EPOLLIN, ready, n) < 0)
+                pause_until(n, loop_now() + RETRY_NS);
 }
 
 /* Who says too much has to wait, and us it costs no more than this. */
@@ -322,21 +353,35 @@ static int is_flood(struct notify *n) {
         }
         if (n->taken++ < PER_SECOND)
                 return 0;
-        loop_remove(&n->v->s->loop, n->fd);
-        loop_at(&n->v->s->loop, n->since_ns + SECOND_NS, go_on, n);
+        pause_until(n, n->since_ns + SECOND_NS);
         return 1;
 }
 
-void notify_take(struct notify *n) {
+/* 0: that was all. */
+static int take(struct notify *n) {
         struct message message;
-        for (int i = 0; i < TURN && !is_flood(n); i++) {
+        for (int i = 0; i < TURN && hand_over(n) >= 0 && !is_flood(n); i++) {
                 int r = receive(n, &message);
                 if (r < 0)
-                        return;
+                        return 0;
                 if (r > 0 && may_speak(n, message.from))
-                        take_message(n->v, &message);
+                        take_message(n, &message);
                 close_foreign(message.fds, message.fd_count);
         }
+        if (*n->stored.text != 0)
+                pause_until(n, loop_now() + RETRY_NS);
+        return 1;
+}
+
+static void ready(void *owner, int fd, uint32_t events) {
+        (void) fd;
+        (void) events;
+        take(owner);
+}
+
+void notify_end(struct notify *n) {
+        for (int tries = 0; n != NULL && take(n) > 0 && tries < LAST_TRIES; tries++)
+                nanosleep(&(struct timespec) { .tv_nsec = RETRY_NS }, NULL);
 }
 
 int notify_attend(struct notify *n, struct service *v) {

@@ -5,7 +5,7 @@
 int notify_fd(const struct notify *n);
 void notify_free(struct notify *n);
 int notify_attend(struct notify *n, struct service *v);
-/* Takes what is there. */
-void notify_take(struct notify *n);
+/* Takes what is there yet, and hands over what waits. */
+void notify_end(struct notify *n);
 /* Where the payload sees it. */
 const char *notify_path(const struct notify *n);

@@ -281,11 +281,10 @@ int service_attend(struct service *v, struct supervision *s) {
 /* What it has said at last may be on its way yet. */
 void service_end(struct service *v) {
         health_end(v->health);
-        if (v->notify != NULL)
-                notify_take(v->notify);
+        notify_end(v->notify);
         if (v->op->type == SERVICE_EXEC && v->state == SERVICE_STARTING && v->child->started)
                 manager_note(v->manager, MANAGER_READY); /* it was too short for anyone to look */
-        manager_flush(v->manager);
+        manager_end(v->manager);
         output_end(v->output);
 }
 

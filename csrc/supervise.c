@@ -298,6 +298,7 @@ int sbx_supervise(const struct sbx_launch *launch, struct sbx_child *child, stru
         }
         struct supervision *s = sbx_attend(launch, child, &error);
         if (s != NULL) {
+                *ret_exit = (struct sbx_exit) { 0 };
                 r = attend(s, ret_exit);
                 sbx_attend_end(s, ret_exit);
                 return r;

@@ -70,7 +70,7 @@ void manager_barrier(struct manager *m, int fd) {
         (void) m;
         (void) fd;
 }
-int manager_send(struct manager *m, const char *text, const int *fds, uint32_t count) {
+int manager_store(struct manager *m, const char *text, const int *fds, uint32_t count) {
         (void) m;
         const char *name = strstr(text, "\nFDNAME=" FDNAME_PREFIX);
         size_t lines = 0;
@@ -86,6 +86,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
         static struct message message;
         struct service v = { 0 };
+        static struct notify n;
+        n = (struct notify) { .fd = -1, .v = &v };
         if (size < 1 || size - 1 > MESSAGE_MAX)
                 return 0;
         message.fd_count = bytes[0] % 3;
@@ -93,6 +95,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
         memcpy(message.text, bytes + 1, size - 1);
         message.text[size - 1] = 0;
         if (strlen(message.text) == size - 1) /* receive() lets no other pass */
-                take_message(&v, &message);
+                take_message(&n, &message);
         return 0;
 }

@@ -57,6 +57,28 @@ static void store(const char *name) {
         close(fd);
 }
 
+/* So many descriptors in one message. */
+static void store_many(long count) {
+        struct sockaddr_un address = { .sun_family = AF_UNIX };
+        union {
+                struct cmsghdr head;
+                char bytes[CMSG_SPACE(253 * sizeof(int))];
+        } control = { 0 };
+        struct iovec data = { "FDSTORE=1\nFDNAME=many", strlen("FDSTORE=1\nFDNAME=many") };
+        struct msghdr message = { .msg_name = &address, .msg_namelen = sizeof address, .msg_iov = &data, .msg_iovlen = 1, .msg_control = &control };
+        int fds[253], socket_fd = socket(AF_UNIX, SOCK_DGRAM, 0);
+        strncpy(address.sun_path, getenv("NOTIFY_SOCKET"), sizeof address.sun_path - 1);
+        for (long i = 0; i < count; i++)
+                fds[i] = memfd_create("stored", 0);
+        message.msg_controllen = CMSG_SPACE((size_t) count * sizeof(int));
+        control.head.cmsg_level = SOL_SOCKET;
+        control.head.cmsg_type = SCM_RIGHTS;
+        control.head.cmsg_len = CMSG_LEN((size_t) count * sizeof(int));
+        memcpy(CMSG_DATA(&control.head), fds, (size_t) count * sizeof(int));
+        if (sendmsg(socket_fd, &message, MSG_NOSIGNAL) < 0)
+                fail("sendmsg of many");
+}
+
 /* A connection whose last close waits, as nobody reads what it has still to send; in a message. */
 static void linger(const char *text) {
         struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr = { htonl(INADDR_LOOPBACK) } };
@@ -175,6 +197,8 @@ int main(int argc, char **argv) {
                         in_child(next);
                 else if (strcmp(verb, "store") == 0)
                         store(next);
+                else if (strcmp(verb, "storemany") == 0)
+                        store_many(atol(next));
                 else if (strcmp(verb, "linger") == 0)
                         linger(next);
                 else if (strcmp(verb, "flood") == 0)

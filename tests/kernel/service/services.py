@@ -85,7 +85,7 @@ class Manager:
 
     def hear(self) -> str:
         """The next message; descriptors that come with it are kept."""
-        data, fds, _, _ = socket.recv_fds(self.socket, 8192, 8)
+        data, fds, _, _ = socket.recv_fds(self.socket, 8192, 253)
         self.descriptors += fds
         return data.decode()
 

@@ -187,6 +187,19 @@ def test_stored_descriptors_have_names_that_are_not_the_units(
     assert os.pread(stored, 16, 0) == b"kept"
 
 
+def test_nothing_that_is_stored_is_lost(
+    services: Services, manager: Manager, managed: dict[str, str]
+) -> None:
+    """Not where it comes faster than it is handed on, nor at the end, nor as many in a message as can be."""
+    names = [f"n{i}" for i in range(50)]
+    words = ["storemany", "200", *(word for name in names for word in ("store", name))]
+    with services.start(NOTIFIES, *words, env=managed) as process:
+        heard = manager.hear_until(f"FDNAME=sbx.{names[-1]}")
+        assert process.wait(SECONDS) == 0
+    assert heard == [f"FDSTORE=1\nFDNAME=sbx.{name}" for name in ("many", *names)]
+    assert len(manager.descriptors) == 250
+
+
 def test_a_barrier_falls_when_all_before_it_is_taken_in(
     services: Services, manager: Manager, managed: dict[str, str]
 ) -> None:
