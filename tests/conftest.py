@@ -1,6 +1,7 @@
 """What all tests share: the installed sbx, accounts that can run it, and the rule about skips."""
 
 import contextlib
+import gc
 import os
 import re
 import shutil
@@ -87,6 +88,12 @@ def pytest_configure(config: pytest.Config) -> None:
         # Where that isn't allowed, the tests that need it say so.
         with contextlib.suppress(PermissionError):
             open_the_way(TREE, sys.prefix, sys.base_prefix)
+
+
+def pytest_collection_finish() -> None:
+    """What lives as long as the tests is nothing that a test's gc.collect() has to look through."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
