@@ -91,3 +91,55 @@ def test_a_clouds_metadata_is_out_of_reach(staged: Sandbox) -> None:
         words = ("tcp", METADATA, port)
         assert staged.attempt("", *words, stage=enter).outcome == "ENETUNREACH"
         assert staged.attempt('[network]\nmode = "host"', *words, stage=enter).outcome == "ok"
+
+
+# A listening socket ends its listening and is connected; another one of the host's sends.
+GOING_OUT = """\
+import errno, socket, sys
+port = int(sys.argv[1])
+own = socket.socket().connect_ex(("127.0.0.1", port))
+given = socket.socket(fileno=5)
+given.shutdown(socket.SHUT_RDWR)
+given.connect(("127.0.0.1", port))
+socket.socket(fileno=6).sendto(b"out", ("127.0.0.1", port))
+print(errno.errorcode[own], given.recv(9).decode())
+"""
+
+
+def test_a_socket_that_is_handed_over_is_one_of_the_hosts_network(sandbox: Sandbox) -> None:
+    """SECURITY.md warns of it: whoever hands one over lets the payload reach what the host reaches."""
+    text = """
+[process]
+descriptors = [5, 6]
+[filesystem]
+execute = ["/usr"]
+read = ["/"]
+[seccomp]
+allow = ["@service", "@network"]
+"""
+    datagrams = socket.SOCK_DGRAM
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.create_server(("127.0.0.1", 0)) as given,
+        socket.socket(socket.AF_INET, datagrams) as heard,
+        socket.socket(socket.AF_INET, datagrams) as sending,
+    ):
+        port = server.getsockname()[1]
+        heard.bind(("127.0.0.1", port))
+        heard.settimeout(20)
+
+        def hand_over() -> None:
+            for number, fd in ((5, os.dup(given.fileno())), (6, os.dup(sending.fileno()))):
+                os.dup2(fd, number)
+
+        words = sandbox.arguments(text, ["python3", "-c", GOING_OUT, str(port)])
+        with sandbox.popen(
+            words, before=hand_over, close_fds=False, stdout=subprocess.PIPE
+        ) as process:
+            server.settimeout(20)
+            connection, _ = server.accept()
+            with connection:
+                connection.sendall(b"reached")
+                output, _ = process.communicate(timeout=20)
+        assert heard.recv(9) == b"out"
+    assert (process.returncode, output) == (0, b"ECONNREFUSED reached\n")
