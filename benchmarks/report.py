@@ -211,11 +211,39 @@ def _is_stopped(attempt: Mapping[str, Any], name: str) -> bool:
     return is_stopped(attempt["outcomes"][name])
 
 
-BLOCKS: Final[Mapping[str, tuple[str, Callable[[Results], str]]]] = {
-    "README.md": ("figures", figures),
-    "docs/architecture.md": ("stages", stages),
-    "docs/isolation.md": ("attempts", stopped),
-}
+def survived(results: Results) -> str:
+    """What became of a fault at each system call, by kind of launch and process, and by fault."""
+    if "faults" not in results:
+        return "Not swept yet: `./dev faults --json benchmarks/results/faults.json`."
+    launches = results["faults"]["launches"]
+    kinds = ("refused", "ran whole", "stopped", "killed", "broken")
+    rows, by_fault = [], dict[str, dict[str, int]]()
+    for name, launch in launches.items():
+        for role, process in launch["processes"].items():
+            verdicts = process["verdicts"]
+            counts = [sum(found.get(kind, 0) for found in verdicts.values()) for kind in kinds]
+            numbers = (process["calls"], process["faults"], *counts, process["not met"])
+            rows.append((f"{name}: {role}", *map(str, numbers)))
+            for fault, found in verdicts.items():
+                sums = by_fault.setdefault(fault, {})
+                sums.update({kind: sums.get(kind, 0) + found.get(kind, 0) for kind in kinds})
+    head = ("Launch: process", "Calls", "Faults", *(kind.capitalize() for kind in kinds), "Not met")
+    faults = [(name, *(str(found[kind]) for kind in kinds)) for name, found in by_fault.items()]
+    dates = sorted(launch["time"][:10] for launch in launches.values())
+    one = next(iter(launches.values()))
+    note = (
+        f"{results['faults']['faults']} faults: {one['sbx']} on Linux {one['kernel']}, {dates[-1]}."
+    )
+    parts = (markdown(head, rows), note, markdown(("Fault", *head[3:-1]), faults))
+    return "\n\n".join(parts)
+
+
+BLOCKS: Final[Sequence[tuple[str, str, Callable[[Results], str]]]] = (
+    ("README.md", "figures", figures),
+    ("docs/architecture.md", "stages", stages),
+    ("docs/isolation.md", "attempts", stopped),
+    ("docs/isolation.md", "faults", survived),
+)
 
 
 def filled(text: str, marker: str, content: str) -> str:
@@ -235,7 +263,7 @@ def main() -> int:
     options = parser.parse_args()
     results = load(options.results)
     stale = []
-    for name, (marker, build) in BLOCKS.items():
+    for name, marker, build in BLOCKS:
         path = os.path.join(TREE, name)
         with open(path, encoding="utf-8") as file:
             text = file.read()

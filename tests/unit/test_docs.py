@@ -266,7 +266,7 @@ def test_texts_have_no_trailing_space_and_end_with_a_line(name: str) -> None:
 def test_the_figures_are_those_of_the_kept_results() -> None:
     """After a measurement: python -m benchmarks.report."""
     results = report.load(os.path.join(TREE, "benchmarks", "results"))
-    for name, (marker, build) in report.BLOCKS.items():
+    for name, marker, build in report.BLOCKS:
         text = read(name)
         assert report.filled(text, marker, build(results)) == text
 
@@ -275,3 +275,4 @@ def test_a_result_that_is_not_there_is_named_and_not_made_up() -> None:
     assert report.figures({}).count("Not measured yet") == len(NAMES)
     assert re.search(r"\d+\.\d", report.figures({})) is None
     assert "Not measured yet" in report.stages({})
+    assert "Not swept yet" in report.survived({})
