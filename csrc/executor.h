@@ -25,7 +25,7 @@ enum sbx_detail {
         DETAIL_NOT_A_DEVICE = 3,
         DETAIL_MOUNT_POINT = 4, /* the mount point isn't there and can't be made */
         DETAIL_ENDED = 6, /* of no op: the sandbox ended before it could say that the program runs, nor why */
-        DETAIL_UNHEARD = 7, /* of no op: what the sandbox says can't be read, so the program may have run */
+        DETAIL_UNHEARD = 7, /* of no op: the sandbox can't be watched any more; its program may have run */
         /* Of the ops on cgroups */
         DETAIL_NO_HIERARCHY = 16,     /* none of that version is mounted there, or this process is in none */
         DETAIL_NOT_DELEGATED = 17,    /* the cgroup belongs to somebody else */

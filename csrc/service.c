@@ -194,7 +194,7 @@ static void take_report(void *owner, int fd, uint32_t events) {
         struct report report;
         (void) events;
         ssize_t n = recv(fd, &report, sizeof report, MSG_PEEK | MSG_DONTWAIT);
-        if (n < 0 && errno == EAGAIN)
+        if (n < 0 && (errno == EAGAIN || errno == EINTR))
                 return;
         if (n != sizeof report || (report.kind != REPORT_STARTED && report.kind != REPORT_PAYLOAD)) {
                 loop_remove(&v->s->loop, fd);

@@ -276,11 +276,11 @@ static int await_short(const struct sbx_launch *launch, struct sbx_child *child,
 }
 
 /* It can't be what was asked for: nothing of it goes on. */
-static int give_up(struct sbx_child *child, int error, struct sbx_exit *ret_exit) {
+static int give_up(struct sbx_child *child, struct sbx_failure failure, struct sbx_exit *ret_exit) {
         int status;
         child_signal(child, SIGKILL);
         wait_for_end(child, &status, 0);
-        *ret_exit = (struct sbx_exit) { .failure = { .stage = STAGE_RECORD, .error = -error } };
+        *ret_exit = (struct sbx_exit) { .failure = failure };
         return 0;
 }
 
@@ -288,6 +288,8 @@ int sbx_supervise(const struct sbx_launch *launch, struct sbx_child *child, stru
         int error, was_claimed = is_claimed(launch);
         int r = await_short(launch, child, ret_exit);
         if (r != -EAGAIN) {
+                if (r < 0)
+                        r = give_up(child, unheard(r), ret_exit);
                 if (was_claimed && r >= 0 && ret_exit->failure.stage == 0) { /* it has a name that others may know */
                         events_tell(launch, "started", "");
                         events_tell_end(launch, ret_exit);
@@ -300,15 +302,20 @@ int sbx_supervise(const struct sbx_launch *launch, struct sbx_child *child, stru
         if (s != NULL) {
                 *ret_exit = (struct sbx_exit) { 0 };
                 r = attend(s, ret_exit);
+                if (r < 0 && child->pidfd > 0) /* it lives on, for the next to take over */
+                        return r;
+                if (r < 0)
+                        r = give_up(child, unheard(r), ret_exit);
                 sbx_attend_end(s, ret_exit);
                 return r;
         }
-        if (child->pidfd > 0) /* it lives on, for the next to take over */
+        if (child->pidfd > 0)
                 return error;
         if (was_claimed)
-                return give_up(child, error, ret_exit);
+                return give_up(child, (struct sbx_failure) { .stage = STAGE_RECORD, .error = -error }, ret_exit);
         /* Nobody asked for it by name: it runs, and isn't listed. */
         struct sbx_launch unlisted = *launch;
         unlisted.record = NULL;
-        return await_short(&unlisted, child, ret_exit);
+        r = await_short(&unlisted, child, ret_exit);
+        return r < 0 ? give_up(child, unheard(r), ret_exit) : r;
 }

@@ -44,7 +44,7 @@ def words_of(op: Op, failure: Failure, command: str | None) -> Words:
         )
     if failure.detail == DETAIL_UNHEARD:
         return Words(
-            f"how the sandbox does can't be read: {os.strerror(failure.error)}",
+            f"the sandbox can't be watched: {os.strerror(failure.error)}",
             "its program may have run: look at what it has done before you start it again",
         )
     if failure.stage == STAGE_RECORD:

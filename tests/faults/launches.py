@@ -57,6 +57,8 @@ class Launch:
     full: bool = False
     """With limits, a name, a record, a service's supervision and a secret."""
     init: bool = True
+    outlives: bool = False
+    """It needn't end with its supervisor."""
     cold: bool = False
     """Without a plan in the cache: what is looked at is the launcher that Python hands over to."""
 
@@ -127,6 +129,8 @@ class Place:
             text += LIMITS if self.uid == 0 else ""
         if not self.launch.init:
             text += "[process]\ninit = false\n"
+        if self.launch.outlives:
+            text += "[process]\ndie_with_parent = false\n"
         return text
 
     @property
