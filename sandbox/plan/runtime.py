@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 
 from sandbox.plan.inputs import Inputs
 from sandbox.plan.nodes import Kind, Node, nearest_above
+from sandbox.profile.links import real_path
 from sandbox.profile.resolved import KeyPath
 
 VARIABLES: Final = ("SBX_RUNTIME_DIR", "XDG_RUNTIME_DIR")
@@ -59,14 +60,14 @@ def _shown(
     rootfs = inputs.profile.rootfs
     base = (rootfs.path or "").rstrip("/") if rootfs.type == "directory" else ""
     if root:
-        yield base or "/", "/", ("filesystem",)
+        yield _known(inputs, base, "") if base else "/", "/", ("filesystem",)
     for node in nodes.values():
         if node.kind == Kind.HOST:
-            yield _plain(base + node.path), node.path, node.origin
+            yield _known(inputs, node.path, base), node.path, node.origin
         elif node.mount is not None and node.kind == Kind.MOUNT:
             for source in (node.mount.source, *node.mount.lower):
                 if source:
-                    yield _plain(source), node.path, node.origin
+                    yield _known(inputs, source, ""), node.path, node.origin
 
 
 def _places(inputs: Inputs) -> list[str]:
@@ -79,6 +80,14 @@ def _places(inputs: Inputs) -> list[str]:
     if above is not None and uid != 0:
         found += (f"{path.rstrip('/')}/sbx" for path in above)
     return list(dict.fromkeys(_plain(path) for path in found if path.startswith("/")))
+
+
+def _known(inputs: Inputs, path: str, base: str) -> str:
+    """The path of the host's that a source leads to: a link of its owner's may be another name for it."""
+    real, passed = real_path(path, inputs.resolved.links, base)
+    if not _is_system(path) or not _is_system(real):
+        inputs.watch(*passed, follow=False, any_state=True)
+    return _plain(real)
 
 
 def _plain(path: str) -> str:

@@ -1,7 +1,7 @@
 """The symbolic links on the way to what a profile names on the host."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from sandbox.profile.model import Profile
 
@@ -9,14 +9,9 @@ _STEPS_MAX = 256
 
 
 def links_of(profile: Profile) -> dict[str, str]:
-    """What each link on the way to a writable directory or to a source says, by the link's path.
-
-    Nothing where the payload may write to nothing of the host's: then every link is trusted.
-    """
+    """What each link on the way to a path of `[filesystem]` or to a source says, by the link's path."""
     files, rootfs = profile.filesystem, profile.rootfs
     base = rootfs.path if rootfs.type == "directory" and rootfs.path else ""
-    if not files.write and not any(mount.writable and mount.source for mount in profile.mounts):
-        return {}
     found: dict[str, str] = {}
     _look((*files.read, *files.write, *files.execute), base, found)
     mounts = profile.mounts
@@ -45,6 +40,26 @@ def _look(paths: Iterable[str], base: str, found: dict[str, str]) -> None:
             found[here] = target
             here = base if target.startswith("/") else above(here, base)
             rest = parts(target) + rest
+
+
+def real_path(path: str, links: Mapping[str, str], base: str = "") -> tuple[str, tuple[str, ...]]:
+    """Where a path leads by these links, and those of them that are on the way."""
+    here, rest = base, parts(path)
+    passed: list[str] = []
+    for _ in range(_STEPS_MAX):
+        if not rest:
+            break
+        part = rest.pop(0)
+        if part == "..":
+            here = above(here, base)
+            continue
+        here = f"{here}/{part}"
+        if here in links:
+            passed.append(here)
+            target = links[here]
+            here = base if target.startswith("/") else above(here, base)
+            rest = parts(target) + rest
+    return here or "/", tuple(passed)
 
 
 def parts(path: str) -> list[str]:

@@ -26,20 +26,23 @@ def tried(sandbox: Sandbox, text: str, *paths: str, **how: object) -> list[Answe
     return sandbox.attempts(SELF + text, *(("unix", path) for path in paths), **how)
 
 
-@pytest.mark.parametrize("kind", ("read", "write", "root", "bind", "overlay"))
+@pytest.mark.parametrize("kind", ("read", "write", "root", "bind", "alias", "overlay"))
 def test_a_payload_reaches_no_supervisor(sandbox: Sandbox, kind: str) -> None:
     """It does reach another socket beside it."""
     beside = sandbox.mkdir("place/beside")
     control = os.path.join(sandbox.runtime, "web", "control")
+    alias = sandbox.path("place/alias")
+    os.symlink(sandbox.directory, alias)
     texts = {
         "read": f'filesystem.read = ["{sandbox.place}", "{beside}"]\n',
         "write": f'filesystem.write = ["{sandbox.place}", "{beside}"]\n'
         f'filesystem.protect = ["{sandbox.home}"]\n',
         "root": 'filesystem.read = ["/"]\n',
         "bind": bind(sandbox.directory, "/seen"),
+        "alias": bind(alias, "/seen"),
         "overlay": f"[[mounts]]\ntype = 'overlay'\nlower = ['{sandbox.directory}']\ntarget = '/seen'\n",
     }
-    above = "/seen" if kind in {"bind", "overlay"} else sandbox.directory
+    above = "/seen" if kind in {"bind", "alias", "overlay"} else sandbox.directory
     seen = above + control.removeprefix(sandbox.directory)
     near = f"{above}/place/beside/socket"
     with named(sandbox, "web"), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:

@@ -85,10 +85,9 @@ def test_what_the_payload_says_where_it_may_write_is_not_heard() -> None:
 
 
 def test_a_link_on_the_way_is_watched_where_it_matters() -> None:
-    links = {"/alias": "/elsewhere"}
-    with_writable, without = linked("/alias/a", links, "/w"), linked("/alias/a", links)
-    assert "/alias" in {watched.path for watched in with_writable.watched}
-    assert "/alias" not in {watched.path for watched in without.watched}
+    links = {"/alias": "/elsewhere", "/etc/one": "../usr/two"}
+    assert "/alias" in {watched.path for watched in linked("/alias/a", links, "/w").watched}
+    assert "/etc/one" not in {watched.path for watched in linked("/etc/one", links).watched}
 
 
 def test_the_file_of_a_secret_counts_as_a_source() -> None:
