@@ -8,8 +8,8 @@
  * Roles: supervisor (the command), init (its first child), payload (the first child of that, until its exec).
  * Calls are counted from 1 in each role, from the supervisor's exec number GENERATION on (0: its first), to the next.
  * OUT tells "call ROLE N NUMBER" (record), "hit ROLE N NUMBER", "end STATUS" as wait has it, and "left PID".
- * A call that comes while the program runs waits until that has told all it has to: it is stopped as it ends, and stays so
- * until somebody kills it, or for MOMENT_US where the supervisor lives on.
+ * A call that comes while the program runs waits until that has told all it has to, which it says by SIGURG: the program
+ * is stopped then, and stays so until somebody kills it, or for MOMENT_US where the supervisor lives on.
  * Everything that the launch has started is waited for: what outlives it for SECONDS is left, told, and killed. */
 #include <elf.h>
 #include <errno.h>
@@ -28,10 +28,11 @@
 #include <unistd.h>
 
 #define SECONDS 20
+#define ROUNDS 5 /* of killing what is left */
 #define MOMENT_US 300000
 #define MAX_TASKS 64
 #define BIRTHS (PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACECLONE)
-#define OPTIONS (PTRACE_O_TRACESYSGOOD | BIRTHS | PTRACE_O_TRACEEXEC | PTRACE_O_TRACEEXIT | PTRACE_O_EXITKILL)
+#define OPTIONS (PTRACE_O_TRACESYSGOOD | BIRTHS | PTRACE_O_TRACEEXEC | PTRACE_O_EXITKILL)
 
 enum role { SUPERVISOR, INIT, PAYLOAD, OTHER };
 static const char *const roles[] = { "supervisor", "init", "payload", "other" };
@@ -52,7 +53,7 @@ static unsigned wanted_call;
 static long wanted_number = -1;
 static int recording, fault, generation, execs = -1, is_hit;
 static struct task *program; /* until it has told all */
-static struct task *ending;  /* the program, stopped as it ends */
+static struct task *ending;  /* the program, stopped where it has */
 static struct task *held;    /* at the call that is to fail, until then */
 static long held_number;
 static FILE *out;
@@ -160,7 +161,7 @@ static void within(long us) {
         setitimer(ITIMER_REAL, &time, NULL);
 }
 
-/* The program is about to end, or has been killed. */
+/* It has told all, or has ended. */
 static void at_end_of_program(struct task *t, int stopped) {
         program = NULL;
         if (held == NULL) {
@@ -172,7 +173,7 @@ static void at_end_of_program(struct task *t, int stopped) {
         strike(held, held_number);
         go_on(held, 0);
         held = NULL;
-        within(MOMENT_US);
+        within(stopped ? MOMENT_US : SECONDS * 1000000L);
 }
 
 /* The kernel starts the child and stops the parent in any order. */
@@ -201,15 +202,15 @@ static void at_stop(struct task *t, int status) {
         int sig = WSTOPSIG(status), event = status >> 16, is_call = sig == (SIGTRAP | 0x80);
         if (is_call && at_call(t))
                 return;
-        if (event == PTRACE_EVENT_EXIT && t == program) {
+        if (event == 0 && sig == SIGURG && t == program) {
                 at_end_of_program(t, 1);
                 return;
         }
         if (event == PTRACE_EVENT_EXEC)
                 at_exec(t);
-        else if (event != 0 && event != PTRACE_EVENT_EXIT)
+        else if (event != 0)
                 at_birth(t);
-        else if (event == 0 && sig == SIGSTOP && !t->known) { /* its first stop */
+        else if (sig == SIGSTOP && !t->known) { /* its first stop */
                 t->waits = 1;
                 return;
         }
@@ -236,7 +237,7 @@ static void kill_the_rest(void) {
 }
 
 static int follow(pid_t supervisor) {
-        int status, ended = -1;
+        int status, ended = -1, rounds = 0;
         struct sigaction action = { .sa_handler = too_late };
         sigaction(SIGALRM, &action, NULL);
         within(SECONDS * 1000000L);
@@ -252,6 +253,8 @@ static int follow(pid_t supervisor) {
                         continue;
                 }
                 if (pid < 0) {
+                        if (rounds++ == ROUNDS) /* it can't be killed */
+                                exit(97);
                         kill_the_rest();
                         within(1000000);
                         continue;
@@ -264,8 +267,10 @@ static int follow(pid_t supervisor) {
                 t->pid = 0;
                 if (t == program)
                         at_end_of_program(t, 0);
-                if (t == ending)
+                if (t == ending) {
                         ending = NULL;
+                        within(SECONDS * 1000000L);
+                }
                 if (pid == supervisor) {
                         ended = status;
                         fprintf(out, "end %d\n", status);

@@ -182,7 +182,11 @@ class Sweep:
         tally.faults += 1
         verdict, said = None, ""
         for _ in range(TRIES):
-            done = place.run([*words, *place.command])
+            try:
+                done = place.run([*words, *place.command])
+            except subprocess.TimeoutExpired:
+                verdict = Verdict(kind=BROKEN, why="it hangs")
+                break
             with open(place.told, encoding="utf-8") as file:
                 told = file.read()
             if "hit " in told:

@@ -21,7 +21,6 @@ from tests.faults.judge import (
     ran,
 )
 from tests.faults.launches import Launch, Place
-from tests.faults.numbers import call_name
 
 EARLY = f"the sandbox was {NEVER_STARTED}"
 OFF = {
@@ -111,19 +110,3 @@ def test_of_an_exec_that_fails_the_status_is_another() -> None:
     whole = Ran(began=True, lines=("a",), namespaces=())
     refused = done(126, "", "sbx: error: no\n")
     assert judge(refused, "", whole, kill="", status=NOT_EXECUTABLE).kind == REFUSED
-
-
-def test_who_attends_the_program_meets_its_fault_when_that_has_told_all(place: Place) -> None:
-    """A shell that is killed while it waits: else the witness would be anywhere between its lines."""
-    script = f"({place.witness}; exit 1); exit 1"
-    shell = ("--", "/bin/sh", "-c", script)
-    words = [place.injector, place.told, "0"]
-    whole = ran(place.run([*words, "record", *shell]).stdout)
-    with open(place.told, encoding="utf-8") as file:
-        calls = [line.split()[1:] for line in file if line.startswith("call supervisor ")]
-    waits = [n for _, n, number in calls if call_name(int(number)) == "wait4"]
-    for _ in range(3):
-        struck = place.run([*words, "at", "supervisor", waits[0], "0", *shell])
-        with open(place.told, encoding="utf-8") as file:
-            assert f"hit supervisor {waits[0]} " in file.read()
-        assert (struck.returncode, ran(struck.stdout)) == (137, whole)

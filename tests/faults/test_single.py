@@ -49,6 +49,8 @@ SINGLES = {
         Single("init", "rt_sigaction", errno.EPERM, REFUSED, "new namespaces"),
         Single("init", "move_mount", errno.ENOSPC, REFUSED, "a limit is reached (fs.mount-max"),
         Single("init", "write", errno.ENOMEM, WHOLE, "", LAST - 1),  # that it has been started
+        # The program has told all that it has, and doesn't end by itself.
+        Single("init", "write", SIGKILL, EITHER, EARLY, LAST - 1),
         Single("payload", "rt_sigprocmask", errno.EPERM, REFUSED, "process.init"),
         Single("payload", "sched_setaffinity", errno.EPERM, REFUSED, "process.init"),
     ),

@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -97,5 +98,6 @@ int main(int argc, char **argv) {
         FILE *secret = fopen("/run/secrets/key", "re");
         printf("secret %s\n", secret != NULL && fgets(text, sizeof text, secret) != NULL ? text : "none");
         fflush(stdout);
+        raise(SIGURG); /* nobody heeds it but who traces this process */
         return 7;
 }
