@@ -30,7 +30,11 @@ def test_a_working_directory_out_of_reach_is_the_profiles(error: int) -> None:
 @pytest.mark.parametrize(
     ("error", "reason", "hint"),
     (
-        (errno.EMFILE, "too many open files", "raise the limit: ulimit -n 65536"),
+        (
+            errno.EMFILE,
+            "too many open files",
+            "raise the caller's limit: ulimit -n 65536; and rlimits.nofile, if the profile sets it lower",
+        ),
         (errno.ENFILE, "the host has no descriptor left", "raise fs.file-max"),
         (errno.ENOMEM, "the kernel has no memory for it", ""),
     ),
