@@ -306,7 +306,9 @@ static int run(const struct cached_plan *p, const struct request *request, struc
                         failure = end.failure;
                 if (r >= 0 && failure.stage == 0 && !request->timing && !is_told(request, &end)) {
                         hint(end.status, environment);
-                        return exit_code(end.status); /* what is held goes with the process */
+                        if (child.service != NULL)
+                                sbx_release(&child);
+                        return exit_code(end.status); /* what else is held goes with the process */
                 }
                 sbx_release(&child);
         }

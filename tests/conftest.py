@@ -104,8 +104,10 @@ def tree() -> str:
 
 @pytest.fixture(scope="session")
 def sbx_path() -> str:
-    """The launcher that was installed beside the Python that runs the tests."""
-    path = os.path.join(os.path.dirname(sys.executable), "sbx")
+    """The launcher that was installed beside the Python that runs the tests, or another build of it."""
+    path = os.environ.get("SBX_TEST_LAUNCHER") or os.path.join(
+        os.path.dirname(sys.executable), "sbx"
+    )
     if not os.access(path, os.X_OK):
         pytest.fail(f"{path} isn't there: './dev setup' installs it", pytrace=False)
     return path

@@ -209,6 +209,21 @@ def test_launches_at_the_same_time_do_not_disturb_each_other(staged: Sandbox) ->
     assert is_warm(staged, path, 7)
 
 
+def test_nor_do_they_where_what_is_kept_is_stale(staged: Sandbox) -> None:
+    path = staged.profile(f"[process]\ncommand = ['{staged.probe}', 'exit', '7']")
+    assert launch(staged, path).returncode == 7
+    time.sleep(TICK)
+    with open(path, "r+", encoding="utf-8") as file:
+        text = file.read().replace("'exit', '7'", "'exit', '8'")
+        file.seek(0)
+        file.write(text)
+    time.sleep(TICK)
+    running = [staged.popen([staged.launcher, "run", "-p", path]) for _ in range(8)]
+    assert [process.wait(30) for process in running] == [8] * 8
+    assert len(os.listdir(staged.cache)) == 1
+    assert is_warm(staged, path, 8)
+
+
 # ---- When it is stale ----
 
 

@@ -1,11 +1,10 @@
 """The C core with the address and undefined-behaviour sanitizers, launching real sandboxes."""
 
-import glob
 import os
-import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from sandbox.profile.load import load
 from sandbox.profile.names import shipped_names, shipped_path
 from sandbox.profile.resolved import Overrides, ResolvedProfile
 from tests.kernel.harness import NOT_ROOT
+from tests.kernel.sanitized import CALLER, Launcher
 
 FAILURES = {
     "a command that isn't there": (["/no/such"], 127),
@@ -25,23 +25,42 @@ FAILURES = {
 }
 
 
+# One test of each part that a supervisor has, and of what joins a sandbox.
+SAMPLE = (
+    "test_every_layer_is_the_payloads",
+    "test_nonsense_for_the_init_harms_nobody",
+    "test_known_words_are_passed_on",
+    "test_output_is_kept_line_by_line_with_its_stream",
+    "test_a_warm_launch_hands_it_over_as_well",
+    "test_what_the_service_has_stored_comes_back_under_its_own_name",
+    "test_several_secrets_are_not_mixed_up",
+    "test_its_name_is_taken",
+    "test_a_service_is_asked_to_end_by_its_own_signal",
+    "test_a_command_that_ends_with_0_makes_it_healthy",
+)
+TO_STDERR = {
+    "ASAN_OPTIONS": "verify_asan_link_order=0:log_path=stderr",
+    "UBSAN_OPTIONS": "log_path=stderr",
+}
+LEAK = """
+#include <stdlib.h>
+void *volatile kept;
+__attribute__((constructor)) static void leak(void) {
+        kept = malloc(64);
+        kept = NULL;
+}
+"""
+
+
 @pytest.fixture(scope="module")
-def launcher(tree: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The launcher with sanitizers, beside the companion script that tells it its Python."""
-    directory = tmp_path_factory.mktemp("sanitized")
-    program = directory / "sbx"
-    subprocess.run(
-        [
-            *("cc", "-std=gnu17", "-O1", "-g", "-D_GNU_SOURCE", '-DSBX_VERSION="0"'),
-            *(f"-I{tree}/csrc", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
-            *("-o", str(program), *glob.glob(f"{tree}/csrc/*.c")),
-        ],
-        check=True,
-    )
-    companion = shutil.which("sbx-python", path=os.path.dirname(sys.executable))
-    assert companion
-    shutil.copy(companion, directory / "sbx-python")
-    return program
+def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Launcher:
+    return Launcher(tmp_path_factory.mktemp("sanitized"))
+
+
+@pytest.fixture
+def launcher(sanitized: Launcher) -> Iterator[Path]:
+    yield sanitized.path
+    assert sanitized.said() == ""
 
 
 def run(
@@ -57,20 +76,24 @@ def run(
         stated = tomllib.load(file).get("vars", {})
     overrides = Overrides(vars={"directory": str(place)} if "directory" in stated else {})
     resolved = load(profile, cwd=str(place), environ={"HOME": str(home)}, overrides=overrides)
-    return run_resolved(launcher, resolved, "--timing", command)
+    return run_resolved(launcher, resolved, command)
 
 
 def run_resolved(
-    launcher: Path, resolved: ResolvedProfile, option: str, command: list[str]
+    launcher: Path,
+    resolved: ResolvedProfile,
+    command: list[str],
+    *options: str,
+    more: dict[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
     data = codec.encode(compile_plan(resolved, probe()))
     fd = os.memfd_create("plan")
     try:
         os.write(fd, data)
         return subprocess.run(
-            [str(launcher), "run", "--plan-fd", str(fd), option, "--", *command],
+            [str(launcher), "run", "--plan-fd", str(fd), *options, "--", *command],
             pass_fds=[fd],
-            env={"ASAN_OPTIONS": "detect_leaks=0", "PATH": "/usr/bin:/bin"},
+            env={**TO_STDERR, "PATH": "/usr/bin:/bin", **(more or {})},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -91,6 +114,24 @@ def test_launches_are_clean_under_the_sanitizers(
     done = run(launcher, profile, ["/bin/sh", "-c", "echo inside; exit 3"], tmp_path)
     assert (done.returncode, done.stdout) == (3, "inside\n"), done.stderr
     assert "Sanitizer" not in done.stderr
+
+
+def test_a_leak_is_noticed(launcher: Path, tmp_path: Path) -> None:
+    """The control: something that leaks, in the same program."""
+    source, library = tmp_path / "leak.c", tmp_path / "leak.so"
+    source.write_text(LEAK, encoding="ascii")
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", str(library), str(source)], check=True)
+    resolved = load("minimal", cwd="/", environ={"HOME": "/root"})
+    for more, found in (({}, False), ({"LD_PRELOAD": str(library)}, True)):
+        done = run_resolved(launcher, resolved, ["/bin/true"], more=more)
+        assert ("LeakSanitizer: detected memory leaks" in done.stderr) is found, done.stderr
+
+
+def test_services_and_what_joins_them_are_clean_under_the_sanitizers(sanitized: Launcher) -> None:
+    """By some of their own tests; `python -m tests.kernel.sanitized` runs all of them."""
+    chosen = f"{CALLER} and ({' or '.join(SAMPLE)})"
+    parts = [f"tests/kernel/{part}" for part in ("test_exec.py", "service")]
+    assert (sanitized.test(parts, chosen), sanitized.said()) == (0, "")
 
 
 SERVED = """
@@ -117,6 +158,7 @@ def test_the_server_of_the_library_is_clean_under_the_sanitizers(launcher: Path)
     """A fault would end it, and another one would be there at the end."""
     done = subprocess.run(
         [sys.executable, "-c", SERVED, str(launcher)],
+        env={**os.environ, **TO_STDERR},
         capture_output=True,
         text=True,
         timeout=60,
@@ -171,11 +213,12 @@ def test_limits_are_clean_under_the_sanitizers(launcher: Path, tmp_path: Path) -
         (["/no/such"], 127),
         (["python3", "-I", "-S", "-c", "x = bytearray(100 << 20)"], 137),
     ):
-        done = run_resolved(launcher, resolved, f"--report={tmp_path}/end", words)
+        done = run_resolved(launcher, resolved, words, f"--report={tmp_path}/end")
         assert done.returncode == status, done.stderr
         assert "Sanitizer" not in done.stderr
     done = subprocess.run(
         [sys.executable, "-c", SERVED_WITH_LIMITS, str(launcher), LIMITED],
+        env={**os.environ, **TO_STDERR},
         capture_output=True,
         text=True,
         timeout=60,
