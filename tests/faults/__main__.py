@@ -1,7 +1,8 @@
 """`python -m tests.faults`: a fault at every system call of a launch.
 
 Prints a table for each kind of launch, and what broke; status 1 where anything did. Then come the
-races. A complete sweep of one kind of launch takes some minutes.
+races, and thousands of launches in a row, whose figures benchmarks/results/endurance.json keeps. A
+complete sweep of one kind of launch takes some minutes.
 """
 
 import argparse
@@ -9,11 +10,13 @@ import os
 import subprocess
 import sys
 
+from tests.faults import endurance
 from tests.faults.launches import LAUNCHES, TREE
 from tests.faults.record import keep, table
 from tests.faults.workers import Choice, sweep
 
 RACES = "races"
+ENDURANCE = "endurance"
 
 
 def _races() -> bool:
@@ -24,12 +27,15 @@ def _races() -> bool:
 
 
 def _arguments() -> argparse.Namespace:
-    names = [*(launch.name for launch in LAUNCHES), RACES]
+    names = [*(launch.name for launch in LAUNCHES), RACES, ENDURANCE]
     parser = argparse.ArgumentParser(prog="./dev faults", description=__doc__)
     parser.add_argument("launches", nargs="*", metavar="LAUNCH", help=", ".join(names))
     parser.add_argument("--sample", type=int, metavar="N", help="about N faults of each launch")
     parser.add_argument(
         "--only", metavar="TEXT", default="", help="those whose name has it: 'init's 12:'"
+    )
+    parser.add_argument(
+        "--rounds", type=int, metavar="N", help=f"of endurance (default: {endurance.ROUNDS})"
     )
     parser.add_argument("--verbose", "-v", action="store_true", help="tell each of them")
     parser.add_argument(
@@ -69,6 +75,8 @@ def main() -> int:
         if args.json:
             keep(args.json, launch.name, found, seconds)
     raced = _races() if not args.launches or RACES in args.launches else True
+    if not args.launches or ENDURANCE in args.launches:
+        broken += endurance.run_all(args.rounds)
     return 0 if raced and not broken else 1
 
 
