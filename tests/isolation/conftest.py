@@ -27,7 +27,8 @@ from tests.kernel.harness import NOT_ROOT, Sandbox, interpreter
 from tests.reachable import closed_directory
 
 
-def _by_library(found: Sandbox) -> Sandbox:
+def by_library(found: Sandbox) -> Sandbox:
+    """The same caller, with the library."""
     return LibrarySandbox(
         launcher=found.launcher,
         probe=found.probe,
@@ -36,6 +37,20 @@ def _by_library(found: Sandbox) -> Sandbox:
         user=found.user,
         python=interpreter(),
     )
+
+
+@pytest.fixture(params=["command", "library"])
+def door(request: pytest.FixtureRequest, results: Results) -> Sandbox:
+    """The caller of the results, by either door."""
+    return by_library(results.sandbox) if request.param == "library" else results.sandbox
+
+
+@pytest.fixture(params=["command", "library"])
+def as_user_by_door(request: pytest.FixtureRequest) -> Sandbox:
+    """An account without privilege, by either door."""
+    found = request.getfixturevalue("as_user")
+    assert isinstance(found, Sandbox)
+    return by_library(found) if request.param == "library" else found
 
 
 @pytest.fixture(params=["root", "user"])
@@ -52,7 +67,7 @@ def sandbox(request: pytest.FixtureRequest) -> Sandbox:
     caller, _, library = request.param.partition(" ")
     found = request.getfixturevalue(f"as_{caller}")
     assert isinstance(found, Sandbox)
-    return _by_library(found) if library else found
+    return by_library(found) if library else found
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from tests.isolation.doors import Results, read_answers
-from tests.kernel.harness import TICK
+from tests.kernel.harness import TICK, Sandbox
 
 PROMPT = 2.0
 """Seconds in which nothing may be left, on a machine that has other things to do."""
@@ -19,10 +19,10 @@ def limited(results: Results, text: str) -> str:
     return results.sandbox.write(f"limited-{abs(hash(text)):x}.toml", head + text)
 
 
-def thrown(results: Results, profile: str, *words: str) -> subprocess.CompletedProcess[str]:
-    return results.sandbox.shipped(
-        profile, results.scene.probe, *map(results.scene.fill, words), timeout=60
-    )
+def thrown(
+    results: Results, door: Sandbox, profile: str, *words: str
+) -> subprocess.CompletedProcess[str]:
+    return door.shipped(profile, results.scene.probe, *map(results.scene.fill, words), timeout=60)
 
 
 def alive(number: str) -> bool:
@@ -46,10 +46,10 @@ def running(program: str) -> list[int]:
     return found
 
 
-def test_a_signal_to_everybody_stays_in_the_sandbox(results: Results) -> None:
+def test_a_signal_to_everybody_stays_in_the_sandbox(results: Results, door: Sandbox) -> None:
     """Everybody inside is hit, the probe that waits for it included, and the other sandbox is not."""
     subject = results.sandbox.path("subject.toml")
-    done = thrown(results, subject, "signal", "-1", "9")
+    done = thrown(results, door, subject, "signal", "-1", "9")
     assert done.returncode == 128 + 9, done
     assert alive(results.scene.around["peer"])
 
@@ -91,12 +91,12 @@ def test_a_signal_to_everybody_hits_another_sandbox_only_without_both_layers(
     assert ('"succeeded"' in done.stdout) == lives, done
 
 
-def test_a_fork_bomb_leaves_the_host_alone_and_is_reaped(results: Results) -> None:
+def test_a_fork_bomb_leaves_the_host_alone_and_is_reaped(results: Results, door: Sandbox) -> None:
     """rlimits.nproc counts within the sandbox's user namespace, so it holds without control groups."""
     before = set(running(results.scene.probe))
     profile = limited(results, "[rlimits]\nnproc = 200\n")
-    words = results.sandbox.shipped_arguments(profile, results.scene.probe, "fork-bomb", "30")
-    with results.sandbox.popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as bomb:
+    words = door.shipped_arguments(profile, results.scene.probe, "fork-bomb", "30")
+    with door.popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as bomb:
         deadline = time.monotonic() + 20
         while len(set(running(results.scene.probe)) - before) < 150:
             assert time.monotonic() < deadline
@@ -105,7 +105,7 @@ def test_a_fork_bomb_leaves_the_host_alone_and_is_reaped(results: Results) -> No
         # The host still forks, and so does a sandbox of the same user.
         assert subprocess.run(["/bin/true"], check=False).returncode == 0
         subject = results.sandbox.path("subject.toml")
-        other = thrown(results, subject, "forks", "3")
+        other = thrown(results, door, subject, "forks", "3")
         assert read_answers(other.stdout)[0].detail == "3"
         assert len(set(running(results.scene.probe)) - before) <= 200
         start = time.monotonic()
@@ -130,7 +130,7 @@ def test_a_fork_bomb_leaves_the_host_alone_and_is_reaped(results: Results) -> No
     ),
 )
 def test_memory_by_any_name_ends_its_own_sandbox_alone(
-    results: Results, words: str, small: str
+    results: Results, door: Sandbox, words: str, small: str
 ) -> None:
     """Without the limit the same goes well; with it what fits goes well."""
     sized = (
@@ -139,12 +139,12 @@ def test_memory_by_any_name_ends_its_own_sandbox_alone(
     limit = '[resources]\nmemory_max = "32M"\nmemory_swap_max = 0\n'
     if results.caller == "user":
         # Nothing runs without its limits where they can't be held.
-        done = thrown(results, limited(results, sized + limit), *small.split())
+        done = thrown(results, door, limited(results, sized + limit), *small.split())
         assert (done.returncode, done.stdout) == (125, ""), done
         return
-    found = thrown(results, limited(results, sized + limit), *words.split())
+    found = thrown(results, door, limited(results, sized + limit), *words.split())
     assert found.returncode == 128 + 9 or read_answers(found.stdout)[0].outcome == "SIGKILL"
     assert alive(results.scene.around["peer"])
     for text, given in ((sized, words), (sized + limit, small)):
-        fine = thrown(results, limited(results, text), *given.split())
+        fine = thrown(results, door, limited(results, text), *given.split())
         assert read_answers(fine.stdout)[0].outcome == "succeeded", fine

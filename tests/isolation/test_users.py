@@ -12,8 +12,8 @@ ODD = (
 
 
 @pytest.mark.parametrize("odd", ODD)
-def test_an_odd_user_is_an_error_and_never_user_0(as_user: Sandbox, odd: str) -> None:
-    message = as_user.refusal(f"[identity]\nuser = {odd}\ngroup = {odd}\n")
+def test_an_odd_user_is_an_error_and_never_user_0(as_user_by_door: Sandbox, odd: str) -> None:
+    message = as_user_by_door.refusal(f"[identity]\nuser = {odd}\ngroup = {odd}\n")
     assert "identity.user" in message
     assert "identity.group" in message
 

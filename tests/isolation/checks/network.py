@@ -26,8 +26,8 @@ def _by_the_32_bit_entry() -> tuple[Attempt, ...]:
     if platform.machine() != "x86_64":
         return ()
     return (
-        attempt("socketcall 40", "SIGSYS", UNFILTERED),
-        attempt("socketcall 38", "SIGSYS", _lacking("AF_ALG", "EAFNOSUPPORT")),
+        attempt("socketcall 40 1", "SIGSYS", UNFILTERED),
+        attempt("socketcall 38 5", "SIGSYS", _lacking("AF_ALG", "EAFNOSUPPORT")),
     )
 
 

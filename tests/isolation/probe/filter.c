@@ -42,13 +42,13 @@ static long try_int80(char **a) {
         return by_32_bit_entry(20, 0, 0);
 }
 
-/* socket(family, SOCK_STREAM, 0) within the one call for all sockets that 32-bit programs have. */
+/* socket(family, type, 0) within the one call for all sockets that 32-bit programs have. */
 static long try_socketcall(char **a) {
         uint32_t *words = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
         if (words == MAP_FAILED)
                 return -1;
         words[0] = (uint32_t) number(a[0]);
-        words[1] = 1;
+        words[1] = (uint32_t) number(a[1]);
         words[2] = 0;
         return by_32_bit_entry(102, 1, (long) (intptr_t) words);
 }
@@ -255,7 +255,7 @@ static long try_call(char **a) {
 const struct verb filter_verbs[] = {
 #ifdef __x86_64__
         { "int80", try_int80, 0 },
-        { "socketcall", try_socketcall, 1 },
+        { "socketcall", try_socketcall, 2 },
         { "x32", try_x32, 0 },
 #endif
         { "tiocsti", try_tiocsti, 1 },
