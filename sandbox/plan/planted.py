@@ -7,15 +7,13 @@ are followed here, so that a directory is known by each of its names.
 """
 
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from sandbox.plan.inputs import Inputs
+from sandbox.plan.naming import base_of, follow
 from sandbox.plan.nodes import Kind, Right, Tree
-from sandbox.profile.links import above, parts
 from sandbox.profile.resolved import KeyPath
-
-_STEPS_MAX = 256
 
 
 class Source(NamedTuple):
@@ -34,11 +32,11 @@ class Planted:
     def __init__(self, inputs: Inputs, tree: Tree) -> None:
         profile = inputs.profile
         self.inputs = inputs
-        self.base = (profile.rootfs.type == "directory" and profile.rootfs.path) or ""
+        self.base = base_of(profile)
         self.places: set[str] = set()
         to_host = profile.rootfs.overlay == "none"
         for base, path in sorted(_writable(tree, to_host=to_host), key=lambda found: len(found[1])):
-            real, place, _ = self._follow(path, self.base if base else "", self.places)
+            real, place, _ = follow(inputs, path, self.base if base else "", self.places)
             if not place:  # else it is a part of one that is known
                 self.places.add(real)
 
@@ -51,7 +49,7 @@ class Planted:
         base = self.base if of_root else ""
         if not self.places:
             return Source(path, 0)
-        real, place, changed = self._follow(path, base, self.places)
+        real, place, changed = follow(self.inputs, path, base, self.places)
         if not place:
             return Source(path, 0)
         text = real[len(base) :] if changed else path
@@ -67,30 +65,6 @@ class Planted:
                 "would lead the next launch elsewhere",
                 "put it beside that directory, or grant less",
             )
-
-    def _follow(self, path: str, base: str, places: Collection[str]) -> tuple[str, str, bool]:
-        """Where a path leads, the place that it leads into, and whether links were on the way.
-
-        Behind the place nothing is followed: the rest stands there as it is.
-        """
-        links = self.inputs.resolved.links
-        here, rest, changed = base, parts(path), False
-        for _ in range(_STEPS_MAX):
-            if not rest:
-                break
-            part = rest.pop(0)
-            if part == "..":
-                here = above(here, base)
-                continue
-            here = f"{here}/{part}"
-            if here in links:
-                self.inputs.watch(here, follow=False, any_state=True)
-                target, changed = links[here], True
-                here = base if target.startswith("/") else above(here, base)
-                rest = parts(target) + rest
-            elif rest and here in places:
-                return "/".join((here, *rest)), here, changed
-        return here or "/", "", changed
 
 
 def _writable(tree: Tree, *, to_host: bool) -> Iterator[tuple[bool, str]]:

@@ -8,13 +8,17 @@ from sandbox.profile.resolved import KeyPath
 
 
 def protections(
-    inputs: Inputs, nodes: Mapping[str, Node], real: Callable[[str, KeyPath], str]
+    inputs: Inputs,
+    nodes: Mapping[str, Node],
+    real: Callable[[str, KeyPath], str],
+    other_names: Callable[[str], list[str]],
 ) -> Iterator[Node]:
     """The statements that protect; `nodes` are the profile's own, by path.
 
-    `real` resolves what of a path is a symbolic link of the host's.
+    `real` resolves what of a path is a symbolic link of the host's; `other_names` has the paths at
+    which a place of the host's can be written to.
     """
-    shown = _Shown(inputs, nodes, real)
+    shown = _Shown(inputs, nodes, real, other_names)
     # What the payload may write to can hold its own profile, by which the next one is made.
     for file in inputs.resolved.files:
         for path in shown.places(file):
@@ -36,11 +40,16 @@ class _Shown:
     """Where what the host has at a path can be written to in the sandbox."""
 
     def __init__(
-        self, inputs: Inputs, nodes: Mapping[str, Node], real: Callable[[str, KeyPath], str]
+        self,
+        inputs: Inputs,
+        nodes: Mapping[str, Node],
+        real: Callable[[str, KeyPath], str],
+        other_names: Callable[[str], list[str]],
     ) -> None:
         self.rootfs = inputs.profile.rootfs
         self.nodes = dict(nodes)
         self.real = real
+        self.other_names = other_names
 
     def places(self, path: str) -> list[str]:
         """The paths inside at which nothing else is stated."""
@@ -55,7 +64,9 @@ class _Shown:
             above = nearest_above(self.nodes, inside)
             if above is None or above.kind == Kind.HOST:
                 found.append(inside)
-        return [place for place in found if place not in self.nodes]
+        if self.rootfs.overlay == "none":
+            found += self.other_names(path)
+        return [place for place in dict.fromkeys(found) if place not in self.nodes]
 
     def written_within(self, path: str) -> list[Node]:
         """The statements that let the payload write to `path` or to what lies below it."""

@@ -12,6 +12,7 @@ from sandbox import units
 from sandbox.plan import runtime
 from sandbox.plan.identity import Identity, accounts
 from sandbox.plan.inputs import Inputs
+from sandbox.plan.naming import Names
 from sandbox.plan.nodes import Kind, Node, Right, Tree, depth, nearest_above
 from sandbox.plan.protections import protections
 from sandbox.plan.service import NOTIFY_PATH
@@ -51,6 +52,7 @@ class _Builder:
         self.profile = inputs.profile
         self.identity = identity
         self.on_host = self.profile.rootfs.type == "host"
+        self.names = Names(inputs)
         self.nodes: dict[str, Node] = {}
         self.root: Right | None = None if self.on_host else Right.READ
 
@@ -65,7 +67,7 @@ class _Builder:
         if self.profile.secrets:
             path, origin = SECRETS_DIRECTORY, ("secrets",)
             self._put(Node(path=path, kind=Kind.SECRETS, rights=Right.READ, origin=origin))
-        for node in protections(self.inputs, self.nodes, self._real):
+        for node in protections(self.inputs, self.nodes, self._real, self._other_names):
             self._put(node)
         found = list(runtime.covers(self.inputs, self.nodes, root=self.root is not None))
         for cover, by in found:
@@ -84,12 +86,14 @@ class _Builder:
         origins: dict[str, KeyPath] = {}
         denied = {*self.profile.filesystem.deny, *self.profile.filesystem.mask}
         protected = self._protected()
+        places = {self.names.place(path) for path in protected}
         for name, right in _RIGHTS:
             for index, written in enumerate(getattr(self.profile.filesystem, name)):
                 if self._is_left_out(written):
                     continue
                 path = self._real(written, ("filesystem", name, index), links=True)
-                right_here = right & ~Right.WRITE if path in protected else right
+                is_protected = self.names.place(path) in places
+                right_here = right & ~Right.WRITE if is_protected else right
                 rights[path] = rights.get(path, Right(0)) | right_here
                 origins.setdefault(path, ("filesystem", name, index))
         if "/" in rights and "/" not in denied:
@@ -101,7 +105,17 @@ class _Builder:
                 self._put(Node(path=path, kind=Kind.HOST, rights=right, origin=origins[path]))
                 protected.pop(path, None)
         for path, origin in protected.items():
-            self._put(Node(path=path, kind=Kind.PROTECTED, origin=origin))
+            for name in (path, *self._other_names(self.names.place(path))):
+                self._put(Node(path=name, kind=Kind.PROTECTED, origin=origin))
+
+    def _other_names(self, place: str) -> list[str]:
+        """The paths of the root at which a place can be written to by a name that leads to it."""
+        found = []
+        for node in self.nodes.values():
+            top = self.names.place(node.path)
+            if node.kind == Kind.HOST and node.rights & Right.WRITE and place.startswith(f"{top}/"):
+                found.append(node.path + place[len(top) :])
+        return found
 
     def _protected(self) -> dict[str, KeyPath]:
         found: dict[str, KeyPath] = {}
@@ -125,8 +139,12 @@ class _Builder:
     def _real(self, path: str, origin: KeyPath, *, links: bool = False) -> str:
         """`path` with the symbolic link that its first component is on the host resolved.
 
-        With `links` the link itself becomes part of the tree as well.
+        With `links` the link itself becomes part of the tree as well. Where the root is a tree that
+        has links, all of them are resolved: a statement is about a place, whatever leads to it.
         """
+        return self.names.path(self._without_top_link(path, origin, links=links))
+
+    def _without_top_link(self, path: str, origin: KeyPath, *, links: bool) -> str:
         top = "/" + path[1:].partition("/")[0]
         target = self.inputs.host.root_links.get(top) if self.on_host else None
         if target is None:

@@ -13,8 +13,10 @@ def links_of(profile: Profile) -> dict[str, str]:
     files, rootfs = profile.filesystem, profile.rootfs
     base = rootfs.path if rootfs.type == "directory" and rootfs.path else ""
     found: dict[str, str] = {}
-    _look((*files.read, *files.write, *files.execute), base, found)
     mounts = profile.mounts
+    _look((*files.read, *files.write, *files.execute, *files.protect), base, found)
+    _look((*files.deny, *files.mask, *(entry.path for entry in files.tmpfs_entries())), base, found)
+    _look((mount.target for mount in mounts), base, found)
     sources = [path for mount in mounts for path in (mount.source, mount.upper, *mount.lower)]
     sources += (secret.file for secret in profile.secrets.values())
     sources += (base, rootfs.overlay)
