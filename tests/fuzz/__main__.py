@@ -101,7 +101,7 @@ def main() -> int:
     if in_python and importlib.util.find_spec("atheris") is None:
         in_c = " ".join(name for name in TARGETS if not TARGETS[name].python)
         parser.error(
-            f"{', '.join(in_python)} need Atheris, which isn't there\n"
+            f"Atheris isn't there, which is for {' and '.join(in_python)}\n"
             f"hint: pip install atheris; the others run by './dev fuzz {in_c}'"
         )
     try:

@@ -19,6 +19,7 @@ CORPUS = HERE / "corpus"
 COMPILER = "clang"
 # Of a committed corpus: an input that is longer is left to build/fuzz.
 LONGEST_KEPT = 1500
+LARGEST_CORPUS = 16000
 
 
 class FuzzError(Exception):
@@ -142,28 +143,44 @@ def outcome(name: str, said: str, *, seconds: int, cpu: float, status: int) -> O
 
 
 def keep(name: str) -> int:
-    """Writes the least inputs that reach what all kept ones do into the sources; their number."""
+    """Writes inputs that reach much into the sources, and says how many. Raises FuzzError.
+
+    Of a target in C they are the least that reach what all kept ones do; Atheris can't tell those,
+    so that of one in Python they are the shortest.
+    """
+    target = TARGETS[name]
     with tempfile.TemporaryDirectory(prefix="sbx-fuzz-") as path:
-        directory = Path(path)
-        least = directory / "least"
-        least.mkdir()
-        words = [*build(name, directory), f"-max_len={TARGETS[name].longest}", "-merge=1"]
-        *_, kept, seeds = lay_out(name, directory)
-        run = subprocess.run(
-            [*words, str(least), kept, seeds],
-            env={**os.environ, "PYTHONPATH": str(TREE)},
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-        )
-        if run.returncode != 0:
-            raise FuzzError(f"{name}: {run.stderr[-2000:]}")
-        found = {file.read_bytes() for file in least.iterdir()} - set(TARGETS[name].seeds())
-    inputs = sorted(
-        (data for data in found if len(data) <= LONGEST_KEPT), key=lambda d: (len(d), d)
-    )
+        found = _inputs(KEPT / name) if target.python else _least(name, Path(path))
+    found -= set(target.seeds())
+    inputs, size = [], 0
+    for data in sorted(found, key=lambda data: (len(data), data)):
+        size += len(data)
+        if len(data) <= LONGEST_KEPT and size <= LARGEST_CORPUS:
+            inputs.append(data)
+    if not inputs:
+        raise FuzzError(f"{name}: nothing is kept yet; run it first")
     CORPUS.mkdir(exist_ok=True)
     lines = "".join(base64.b64encode(data).decode() + "\n" for data in inputs)
     (CORPUS / f"{name}.txt").write_text(lines, encoding="ascii")
     return len(inputs)
+
+
+def _inputs(directory: Path) -> set[bytes]:
+    return {file.read_bytes() for file in directory.iterdir()} if directory.is_dir() else set()
+
+
+def _least(name: str, directory: Path) -> set[bytes]:
+    least = directory / "least"
+    least.mkdir()
+    words = [*build(name, directory), f"-max_len={TARGETS[name].longest}", "-merge=1"]
+    *_, kept, seeds = lay_out(name, directory)
+    run = subprocess.run(
+        [*words, str(least), kept, seeds],
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    if run.returncode != 0:
+        raise FuzzError(f"{name}: {run.stderr[-2000:]}")
+    return _inputs(least)
