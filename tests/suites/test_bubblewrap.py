@@ -4,6 +4,7 @@ The baseline is bubblewrap itself, built from the same source. Each point that i
 passed by sbx too, or to stand below with the reason why not.
 """
 
+import glob
 import os
 import shlex
 import shutil
@@ -75,6 +76,10 @@ def scene(sbx_path: str) -> Iterator[Scene]:
         )
     finally:
         shutil.rmtree(place)
+        # The script leaves one behind each time.
+        for path in glob.glob("/tmp/bwrap-test-????????"):
+            if os.lstat(path).st_uid == UNPRIVILEGED:
+                os.unlink(path)
 
 
 def _shim(place: str) -> str:
