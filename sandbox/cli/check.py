@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sandbox._paths import working_directory
+from sandbox._paths import launcher_path, working_directory
 from sandbox.cli import output
 from sandbox.cli.arguments import PROFILE
 from sandbox.cli.help import Verb
@@ -33,17 +33,17 @@ def command(files: tuple[str, ...], *, as_json: bool) -> int:
         output.report_problems(problems)
         for file, (none, resolved) in found.items():
             if not none and resolved:
-                _warn_of_planting(resolved)
+                _warn(resolved)
                 output.say(f"{output.printable(file)}: {output.paint('ok', 'good', sys.stdout)}")
     return EXIT_SANDBOX if problems else 0
 
 
-def _warn_of_planting(resolved: "ResolvedProfile") -> None:
-    """Sound, and dangerous: what a later launch would run."""
-    from sandbox.plan.planting import planting
+def _warn(resolved: "ResolvedProfile") -> None:
+    """Sound, and dangerous to sbx itself."""
+    from sandbox.cli.hazards import warn_of_hazards
+    from sandbox.host import probe
 
-    for problem in planting(resolved, os.environ, os.geteuid()):
-        output.warn(f"{problem.text()}; {problem.hint}")
+    warn_of_hazards(resolved, probe(), os.environ, launcher_path())
 
 
 def check(file: str) -> tuple[Problem, ...]:

@@ -15,6 +15,7 @@ import msgspec
 from sandbox._paths import working_directory
 from sandbox.cli import output
 from sandbox.cli.arguments import ASSIGNMENT, PROFILE, WORD
+from sandbox.cli.hazards import warn_of_hazards
 from sandbox.cli.help import Verb
 from sandbox.cli.hint import give_hint
 from sandbox.errors import SandboxError
@@ -106,7 +107,6 @@ def _run(profile: str, variables: tuple[str, ...], asked: _Asked, words: tuple[s
     from sandbox.host import probe
     from sandbox.plan import codec
     from sandbox.plan.compile import compile as compile_plan
-    from sandbox.plan.planting import planting
     from sandbox.plan.record import SetStamp
     from sandbox.process.failure_words import NO_COMMAND
     from sandbox.profile.load import load
@@ -129,8 +129,7 @@ def _run(profile: str, variables: tuple[str, ...], asked: _Asked, words: tuple[s
     stamps = (SetStamp(name=name, value=value) for name, value in sets.items())
     plan = msgspec.structs.replace(plan, stamps=(*plan.stamps, *stamps))
     data = codec.encode(plan)
-    for problem in planting(resolved, environ, os.geteuid()):
-        output.warn(f"{problem.text()}; {problem.hint}")
+    warn_of_hazards(resolved, host, environ, launcher)
     if not asked.detach:
         _keep(plan, profile, variables, cwd, environ, started_ns, launcher)
     streams = _terminal(plan)

@@ -19,7 +19,8 @@ def planting(
     """A problem for each statement that grants writing to the cache of this caller's."""
     directory = cache_dir(environ, uid)
     profile = resolved.profile
-    if directory is None or not _is_owner(profile, uid):
+    idmapped = any(mount.idmap for mount in profile.mounts)
+    if directory is None or not (idmapped or has_callers_id(profile, uid)):
         return ()
     directory = os.path.realpath(directory)
     return tuple(
@@ -53,11 +54,11 @@ def _is_open(profile: Profile, source: str, target: str, directory: str) -> bool
     return not any(_is_within(inside, path) for path in beneath)
 
 
-def _is_owner(profile: Profile, uid: int) -> bool:
-    """Whether the payload has the caller's id on the host, or mounts that make it look so."""
+def has_callers_id(profile: Profile, uid: int) -> bool:
+    """Whether the payload is, or can become, the user `uid` on the host, who starts it."""
     if uid != 0 or not profile.namespaces.user:
         return True
-    return profile.identity.map in {"host", "root", "self"} or any(m.idmap for m in profile.mounts)
+    return profile.identity.map in {"host", "root", "self"}
 
 
 def _writable(profile: Profile) -> Iterator[tuple[KeyPath, str, str]]:
