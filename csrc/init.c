@@ -60,9 +60,13 @@ static void close_others(const struct context *c) {
 
 /* Those that the payload sets itself, since it opens files on its way. */
 static void limit_itself(struct context *c, const struct plan_record *from, uint32_t index) {
-        for (; index < c->plan->header->op_count; index++, from = plan_next(from))
-                if (from->kind == PLAN_SetRlimit && perform_set_rlimit(c, plan_payload(from)) < 0)
-                        _exit(125);
+        for (; index < c->plan->header->op_count; index++, from = plan_next(from)) {
+                int r = from->kind == PLAN_SetRlimit ? perform_set_rlimit(c, plan_payload(from)) : 0;
+                if (r < 0) {
+                        c->at.op = index;
+                        report_and_exit(c, r);
+                }
+        }
 }
 
 static const struct survive *survive_of(const struct context *c) {

@@ -156,7 +156,9 @@ static int manager_send(struct manager *m, const char *text, const int *fds, uin
 
 void sbx_announce(const struct sbx_launch *launch, const struct sbx_child *child) {
         struct manager *m;
-        if (child->service != NULL || !manager_awaits(launch->environment) || manager_open(launch->environment, &m) < 0)
+        if (child->service != NULL || !manager_awaits(launch->environment))
+                return;
+        if (manager_open(launch->environment, &m) < 0 || m == NULL)
                 return;
         manager_send(m, "READY=1", NULL, 0);
         manager_free(m);
