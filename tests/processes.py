@@ -214,6 +214,8 @@ class First:
                 self._others -= 1
                 continue
             report = hook.pytest_report_from_serializable(config=config, data=data)
+            if isinstance(report.longrepr, list):
+                report.longrepr = tuple(report.longrepr)  # a skip's; JSON has no tuples
             hook.pytest_runtest_logreport(report=report)
 
 

@@ -1,6 +1,7 @@
 """The rule that what several processes report together is what one would have reported."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -57,10 +58,17 @@ def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.
 
 def test_every_end_is_counted_once(suite: pytest.Pytester) -> None:
     """Two files that meet are in two processes; whoever has the others, the words are the same."""
-    suite.makepyfile(**{f"test_{n}": ENDS for n in range(6)})
-    result = suite.runpytest_subprocess("--processes=2", "--junitxml=all.xml")
+    files = [f"test_{n}" for n in ("one", "two", *range(4))]
+    suite.makepyfile(**dict.fromkeys(files[:2], MEETING + ENDS))
+    suite.makepyfile(**dict.fromkeys(files[2:], ENDS))
+    result = suite.runpytest_subprocess("--processes=2", "--junitxml=all.xml", "-ra")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.assert_outcomes(passed=4 + 6 * 2, failed=6, skipped=6, xfailed=6, errors=6)
-    result.stdout.fnmatch_lines(["E*AssertionError: assert 'sun' == 'moon'"])
+    said = "\n".join(result.outlines)
+    for name in files:
+        assert re.search(rf"SKIPPED \[1\] {name}.py:[0-9]+: needs a star\n", said)
+        assert f"FAILED {name}.py::test_fails - AssertionError: assert 'sun' == 'moon'\n" in said
+        assert f"ERROR {name}.py::test_cannot_clean_up - assert False\n" in said
     assert Path("all.xml").read_text(encoding="utf-8").count("<testcase ") == 4 + 6 * 5
 
 
