@@ -66,8 +66,12 @@ class Names:
                 self.places.add(found.real)
 
     def place(self, path: str) -> str:
-        """Where a path of the root leads on the host; the path as it is where nobody can tell."""
-        if not self.inputs.resolved.links:
+        """Where a path of the root leads on the host; the path as it is where nobody can tell.
+
+        Nothing is followed where the payload may write to nothing of the host's: each link that is
+        followed is looked at by every launch.
+        """
+        if not self.places:
             return self.base + path
         real = follow(self.inputs, path, self.base, self.places).real
         return self.base + path if ".." in parts(real) else real

@@ -92,7 +92,7 @@ class _Builder:
                 if self._is_left_out(written):
                     continue
                 path = self._real(written, ("filesystem", name, index), links=True)
-                is_protected = self.names.place(path) in places
+                is_protected = bool(places) and self.names.place(path) in places
                 right_here = right & ~Right.WRITE if is_protected else right
                 rights[path] = rights.get(path, Right(0)) | right_here
                 origins.setdefault(path, ("filesystem", name, index))
@@ -112,8 +112,10 @@ class _Builder:
         """The paths of the root at which a place can be written to by a name that leads to it."""
         found = []
         for node in self.nodes.values():
+            if node.kind != Kind.HOST or not node.rights & Right.WRITE:
+                continue
             top = self.names.place(node.path)
-            if node.kind == Kind.HOST and node.rights & Right.WRITE and place.startswith(f"{top}/"):
+            if place.startswith(f"{top}/"):
                 found.append(node.path + place[len(top) :])
         return found
 

@@ -129,3 +129,14 @@ def test_what_goes_to_an_overlay_is_not_written_to_the_host() -> None:
     mount = {"type": "bind", "source": "/w/a", "target": "/shown"}
     plan = compiled(filesystem={"read": ["/"], "write": ["/w"]}, rootfs=rootfs, mounts=[mount])
     assert {op.trusted for op in ops_of(plan, BindMount)} == {0}
+
+
+def test_a_launch_looks_at_no_link_where_nothing_of_the_hosts_can_be_written_to() -> None:
+    """Each costs every launch a call; with something that can be written to they have to be known."""
+    links = {"/usr/link": "/usr/there", "/etc/other": "/usr/x"}
+    filesystem = {"read": ["/usr/link/a", "/etc/other"]}
+    plain = compile_plan(resolve({"filesystem": filesystem}, links=links), ROOT)
+    assert not set(links) & {watched.path for watched in plain.watched}
+    filesystem |= {"write": ["/usr/there"], "protect": ["/usr/link/b"]}
+    looks = compile_plan(resolve({"filesystem": filesystem}, links=links), ROOT)
+    assert "/usr/link" in {watched.path for watched in looks.watched}
