@@ -41,6 +41,10 @@ WITHOUT = (
 )
 
 
+# As pip writes it where the interpreter's path has blanks, which the kernel would end it at.
+HEAD = "#!/bin/sh\n'''exec' \"%s\" \"$0\" \"$@\"\n' '''\n"
+
+
 class Launcher:
     """sbx with sanitizers in a new directory, which other users may enter. Its plans say it is this one."""
 
@@ -52,7 +56,7 @@ class Launcher:
         self._reports.chmod(0o1777)
         options, companion = directory / "options.c", directory / "sbx-python"
         options.write_text(OPTIONS % {"reports": self._reports}, encoding="ascii")
-        companion.write_text(f"#!{sys.executable}\n{COMPANION}", encoding="utf-8")
+        companion.write_text(f"{HEAD % sys.executable}{COMPANION}", encoding="utf-8")
         companion.chmod(0o755)
         subprocess.run(
             [

@@ -15,7 +15,9 @@ from typing import Final
 from tests.applications import application
 from tests.kernel.harness import Running, Sandbox
 
-PATIENCE: Final = 30.0  # seconds
+PATIENCE: Final = (
+    60.0  # seconds; gunicorn waits 30 for a worker that a signal has come too early for
+)
 
 
 def command(
