@@ -69,11 +69,19 @@ static socklen_t address_of(struct sockaddr_storage *ret, const char *host, cons
         return 0;
 }
 
+#define PATIENCE 5 /* seconds for an answer */
+
 static long tcp(char **a) {
         struct sockaddr_storage to;
         socklen_t n = address_of(&to, a[0], a[1]);
+        struct timeval patience = { .tv_sec = PATIENCE };
         int fd = socket(to.ss_family, SOCK_STREAM, 0);
-        return fd < 0 ? fd : connect(fd, (struct sockaddr *) &to, n);
+        if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience) < 0)
+                return -1;
+        if (connect(fd, (struct sockaddr *) &to, n) == 0)
+                return 0;
+        /* Where packets are dropped there is no answer: connect(2) gives up with EINPROGRESS. */
+        return errno == EINPROGRESS ? failed(ETIMEDOUT) : -1;
 }
 
 /* A datagram and the answer to it: that one was sent into nothing is no success. */

@@ -25,7 +25,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define SECONDS 20 /* after which an attempt that hangs ends as SIGALRM */
+#define SECONDS 60 /* after which an attempt that hangs ends as SIGALRM */
 
 /* Where an attempt leaves its outcome: memory that it shares with the process that prints. */
 static struct report {
