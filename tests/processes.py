@@ -180,12 +180,8 @@ class First:
         words = [str(word) for word in self._config.invocation_params.args]
         return subprocess.Popen(
             [
-                sys.executable,
-                "-m",
-                __name__,
-                str(queue),
-                str(self._reports),
-                _digest(units),
+                *(sys.executable, "-u", "-m", __name__),
+                *(str(queue), str(self._reports), _digest(units)),
                 *words,
             ],
             cwd=self._config.invocation_params.dir,

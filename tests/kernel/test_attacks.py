@@ -173,6 +173,8 @@ def test_a_cover_with_a_passage_is_never_buried(sandbox: Sandbox) -> None:
         )
         assert [answer.outcome for answer in found][:2] == ["ok", "ENOENT"]
         assert found[2].outcome in ("EACCES", "EROFS")
+    mount = f'[[mounts]]\ntype = "bind"\nsource = "{deep}"\ntarget = "{deep}"\n'
+    assert os.strerror(errno.EBUSY) in sandbox.refusal(text + mount)
 
 
 # ---- A payload that is user 0 outside as well ----

@@ -45,7 +45,8 @@ def ask(sandbox: Sandbox, name: str, verb: int, signal: int = 0, value: int = 0)
     asking = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     asking.settimeout(SECONDS)
     asking.connect(os.path.join(sandbox.runtime, name, "control"))
-    asking.send(REQUEST.pack(VERSION, verb, signal, 0, value))
+    with contextlib.suppress(BrokenPipeError):  # hung up already
+        asking.send(REQUEST.pack(VERSION, verb, signal, 0, value))
     return asking
 
 

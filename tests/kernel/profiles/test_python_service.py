@@ -127,7 +127,7 @@ extends = "python-service"
 [vars]
 directory = "{directory}"
 [process]
-command = ["gunicorn", "--bind", "unix:{state}/http.sock", "--workers", "2", "app:app"]
+command = ["gunicorn", "--bind", "unix:{state}/http.sock", "--workers", "2", "--graceful-timeout", "5", "app:app"]
 [[mounts]]
 type = "bind"
 source = "{state}"
