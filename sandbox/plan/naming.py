@@ -5,49 +5,21 @@ aren't followed, here or at the launch (sandbox/plan/planted.py).
 """
 
 from collections.abc import Collection
-from typing import NamedTuple
 
 from sandbox.plan.inputs import Inputs
-from sandbox.profile.links import above, parts
+from sandbox.profile.links import Walked, parts, walk
 from sandbox.profile.model import Profile
 
-_STEPS_MAX = 256
 
+def follow(inputs: Inputs, path: str, base: str, places: Collection[str]) -> Walked:
+    """Where a path leads; behind one of the `places` nothing is followed.
 
-class Followed(NamedTuple):
-    """Where a path leads."""
-
-    real: str
-    """With what the root's tree lies in, where the path is one of that tree."""
-    place: str
-    """The directory that the payload may write to, where the path leads into one."""
-    changed: bool
-    """There were links on the way."""
-
-
-def follow(inputs: Inputs, path: str, base: str, places: Collection[str]) -> Followed:
-    """Where a path leads; behind one of the `places` nothing is followed: the rest stands as it is.
-
-    `base` is what the root's tree lies in, empty for a path of the host's.
+    `base` is what the root's tree lies in, empty for a path of the host's. A plan is for the links
+    as they were found.
     """
-    links = inputs.resolved.links
-    here, rest, changed = base, parts(path), False
-    for _ in range(_STEPS_MAX):
-        if not rest:
-            break
-        part = rest.pop(0)
-        if part == "..":
-            here = above(here, base)
-            continue
-        here = f"{here}/{part}"
-        if here in links:
-            inputs.watch(here, follow=False, any_state=True)
-            target, changed = links[here], True
-            here = base if target.startswith("/") else above(here, base)
-            rest = parts(target) + rest
-        elif rest and here in places:
-            return Followed("/".join((here, *rest)), here, changed)
-    return Followed(here or "/", "", changed)
+    walked = walk(path, base, inputs.resolved.links.get, places)
+    inputs.watch(*walked.links, follow=False, any_state=True)
+    return walked
 
 
 class Names:
@@ -62,16 +34,20 @@ class Names:
         self.places: set[str] = set()
         for base, path in sorted(_writable(profile, self.base), key=lambda found: len(found[1])):
             found = follow(inputs, path, base, self.places)
-            if not found.place:
+            if not found.end:
                 self.places.add(found.real)
+        # Each link that is followed is looked at by every launch. A tree's own are followed in the
+        # kernel, so that it takes something writable for them to matter here.
+        covers = (*files.deny, *files.mask)
+        self._follows = bool(self.places) or (bool(covers) and not self.is_tree)
 
     def place(self, path: str) -> str:
-        """Where a path of the root leads on the host; the path as it is where nobody can tell.
+        """Where a path of the root leads on the host.
 
-        Nothing is followed where the payload may write to nothing of the host's: each link that is
-        followed is looked at by every launch.
+        The path as it is where nobody can tell, or where it makes no difference: no name of the
+        root's is written to or covered.
         """
-        if not self.places:
+        if not self._follows:
             return self.base + path
         real = follow(self.inputs, path, self.base, self.places).real
         return self.base + path if ".." in parts(real) else real

@@ -36,9 +36,9 @@ class Planted:
         self.places: set[str] = set()
         to_host = profile.rootfs.overlay == "none"
         for base, path in sorted(_writable(tree, to_host=to_host), key=lambda found: len(found[1])):
-            real, place, _ = follow(inputs, path, self.base if base else "", self.places)
-            if not place:  # else it is a part of one that is known
-                self.places.add(real)
+            found = follow(inputs, path, self.base if base else "", self.places)
+            if not found.end:  # else it is a part of one that is known
+                self.places.add(found.real)
 
     def source(self, path: str, *, of_root: bool = False) -> Source:
         """A source as the plan is to open it.
@@ -49,10 +49,10 @@ class Planted:
         base = self.base if of_root else ""
         if not self.places:
             return Source(path, 0)
-        real, place, changed = follow(self.inputs, path, base, self.places)
+        real, place, links = follow(self.inputs, path, base, self.places)
         if not place:
             return Source(path, 0)
-        text = real[len(base) :] if changed else path
+        text = real[len(base) :] if links else path
         return Source(text, max(len(os.fsencode(place)) + 1 - len(os.fsencode(base)), 1), place)
 
     def refuse(self, path: str, key: KeyPath) -> None:

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from sandbox.plan.inputs import Inputs
 from sandbox.plan.nodes import Kind, Node, nearest_above
-from sandbox.profile.links import real_path
+from sandbox.profile.links import walk
 from sandbox.profile.resolved import KeyPath
 
 VARIABLES: Final = ("SBX_RUNTIME_DIR", "XDG_RUNTIME_DIR")
@@ -84,9 +84,9 @@ def _places(inputs: Inputs) -> list[str]:
 
 def _known(inputs: Inputs, path: str, base: str) -> str:
     """The path of the host's that a source leads to: a link of its owner's may be another name for it."""
-    real, passed = real_path(path, inputs.resolved.links, base)
+    real, _, links = walk(path, base, inputs.resolved.links.get)
     if not _is_system(path) or not _is_system(real):
-        inputs.watch(*passed, follow=False, any_state=True)
+        inputs.watch(*links, follow=False, any_state=True)
     return _plain(real)
 
 

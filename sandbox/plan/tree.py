@@ -108,14 +108,14 @@ class _Builder:
             for name in (path, *self._other_names(self.names.place(path))):
                 self._put(Node(path=name, kind=Kind.PROTECTED, origin=origin))
 
-    def _other_names(self, place: str) -> list[str]:
-        """The paths of the root at which a place can be written to by a name that leads to it."""
+    def _other_names(self, place: str, right: Right = Right.WRITE) -> list[str]:
+        """The paths of the root that lead to a place, where what shows it has this right."""
         found = []
         for node in self.nodes.values():
-            if node.kind != Kind.HOST or not node.rights & Right.WRITE:
+            if node.kind != Kind.HOST or not node.rights & right:
                 continue
             top = self.names.place(node.path)
-            if place.startswith(f"{top}/"):
+            if place == top or place.startswith(f"{top}/"):
                 found.append(node.path + place[len(top) :])
         return found
 
@@ -168,9 +168,24 @@ class _Builder:
                 origin: KeyPath = ("filesystem", name, index)
                 path = self._real(written, origin)
                 if path != "/":
-                    self._put(Node(path=path, kind=kind, origin=origin))
+                    for known in self._names_to_cover(path):
+                        self._put(Node(path=known, kind=kind, origin=origin))
                 elif not self.on_host:
                     self.inputs.conflict(origin, "the root's own tree can't be denied as a whole")
+
+    def _names_to_cover(self, path: str) -> list[str]:
+        """Every name by which the root shows the place.
+
+        The written one is among them, but where it leads through a link of what is shown: its end
+        is another one's then, and two covers can't be at one place.
+        """
+        found = self._other_names(self.names.place(path), ~Right(0))
+        above = nearest_above(self.nodes, path)
+        own = [mount.target for mount in self.profile.mounts]
+        own += (entry.path for entry in self.profile.filesystem.tmpfs_entries())
+        shows = above is not None and above.kind == Kind.HOST
+        shows = shows and not any(path.startswith(f"{top.rstrip('/')}/") for top in own)
+        return found if found and shows else list(dict.fromkeys((path, *found)))
 
     def _tmpfs(self) -> None:
         for index, entry in enumerate(self.profile.filesystem.tmpfs_entries()):

@@ -1,11 +1,50 @@
-"""The symbolic links on the way to what a profile names on the host."""
+"""The symbolic links on the way to what a profile names on the host, and where they lead."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable
+from typing import NamedTuple
 
 from sandbox.profile.model import Profile
 
-_STEPS_MAX = 256
+_LINKS_MAX = 40
+"""As many as the kernel follows (path_resolution(7)); what is behind one more stands as it is."""
+
+
+class Walked(NamedTuple):
+    """Where a path leads."""
+
+    real: str
+    """With what the root's tree lies in, where the path is one of that tree."""
+    end: str
+    """The place behind which nothing was followed; empty where it came by none."""
+    links: tuple[str, ...]
+    """Those that were on the way."""
+
+
+def walk(
+    path: str, base: str, target_of: Callable[[str], str | None], ends: Collection[str] = ()
+) -> Walked:
+    """Follows a path link by link; behind one of the `ends` the rest stands as it is.
+
+    `base` is what the root's tree lies in, empty for a path of the host's; `target_of` says what
+    a link holds, None for what is none.
+    """
+    here, rest = base, parts(path)
+    links: list[str] = []
+    while rest:
+        part = rest.pop(0)
+        if part == "..":
+            here = above(here, base)
+            continue
+        here = f"{here}/{part}"
+        target = target_of(here) if len(links) < _LINKS_MAX else None
+        if target is not None:
+            links.append(here)
+            here = base if target.startswith("/") else above(here, base)
+            rest = parts(target) + rest
+        elif rest and here in ends:
+            return Walked("/".join((here, *rest)), here, tuple(links))
+    return Walked(here or "/", "", tuple(links))
 
 
 def links_of(profile: Profile) -> dict[str, str]:
@@ -25,43 +64,14 @@ def links_of(profile: Profile) -> dict[str, str]:
 
 
 def _look(paths: Iterable[str], base: str, found: dict[str, str]) -> None:
+    def target_of(path: str) -> str | None:
+        try:
+            return found.setdefault(path, found.get(path) or os.readlink(path))
+        except OSError:
+            return None
+
     for path in paths:
-        here, rest = base, parts(path)
-        for _ in range(_STEPS_MAX):
-            if not rest:
-                break
-            part = rest.pop(0)
-            if part == "..":
-                here = above(here, base)
-                continue
-            here = f"{here}/{part}"
-            try:
-                target = found.get(here) or os.readlink(here)
-            except OSError:
-                continue
-            found[here] = target
-            here = base if target.startswith("/") else above(here, base)
-            rest = parts(target) + rest
-
-
-def real_path(path: str, links: Mapping[str, str], base: str = "") -> tuple[str, tuple[str, ...]]:
-    """Where a path leads by these links, and those of them that are on the way."""
-    here, rest = base, parts(path)
-    passed: list[str] = []
-    for _ in range(_STEPS_MAX):
-        if not rest:
-            break
-        part = rest.pop(0)
-        if part == "..":
-            here = above(here, base)
-            continue
-        here = f"{here}/{part}"
-        if here in links:
-            passed.append(here)
-            target = links[here]
-            here = base if target.startswith("/") else above(here, base)
-            rest = parts(target) + rest
-    return here or "/", tuple(passed)
+        walk(path, base, target_of)
 
 
 def parts(path: str) -> list[str]:

@@ -103,3 +103,21 @@ def test_a_link_of_the_payloads_makes_no_statement_one_about_its_target(
     plant = files(tree=True, write=[directory], deny=[outside])
     assert sandbox.attempt(plant, "symlink", f"{outside}/part", name).outcome == "ok"
     assert "symbolic link" in sandbox.refusal(text, sandbox.probe, "read", f"{outside}/part/file")
+
+
+@ROOTS
+@NAMES
+@pytest.mark.parametrize("cover", ("deny", "mask"))
+def test_what_is_covered_by_another_name_is_covered(
+    sandbox: Sandbox, directory: str, link: str, tree: bool, cover: str
+) -> None:
+    sandbox.write("directory/secret", "secret")
+    link = sandbox.path(link)
+    for shown, named in ((link, directory), (directory, link)):
+        for granted in (shown, f"{shown}/secret"):
+            text = files(tree, read=[granted])
+            assert sandbox.attempt(text, "read", f"{shown}/secret").value == "secret"
+            text = files(tree, read=[granted], **{cover: [f"{named}/secret"]})
+            assert sandbox.attempt(text, "read", f"{shown}/secret").value == ""
+        text = files(tree, read=[shown], **{cover: [named]})
+        assert sandbox.attempt(text, "read", f"{shown}/secret").value == ""
