@@ -114,9 +114,14 @@ static int open_newest(struct log_file *f) {
         }
         if (f->directory < 0)
                 return f->directory;
-        f->fd = openat(f->directory, "log", O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+        /* A pipe that lies there must not hold the supervisor up, neither here nor when it is full. */
+        f->fd = openat(f->directory, "log", O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
         if (f->fd < 0 || fstat(f->fd, &st) < 0)
                 return -errno;
+        if (!S_ISREG(st.st_mode)) {
+                close_fd(&f->fd);
+                return -ENXIO;
+        }
         f->size = (uint64_t) st.st_size;
         return 0;
 }

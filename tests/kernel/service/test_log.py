@@ -148,6 +148,21 @@ def test_a_directory_that_others_may_write_to_is_refused(services: Services) -> 
     assert "logs belongs to another user" in done.stderr
 
 
+@pytest.mark.parametrize("read", (False, True), ids=("nobody reads", "somebody reads"))
+def test_a_pipe_in_its_place_holds_nobody_up(services: Services, read: bool) -> None:
+    path = os.path.join(services.sandbox.logs, "kept", "log")
+    assert services.run(FILE, "out", "x", options=NAMED).returncode == 0
+    os.unlink(path)
+    os.mkfifo(path, 0o600)
+    services.sandbox.own(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK) if read else -1
+    done = services.run(FILE, "out", "x", options=NAMED)
+    assert done.returncode == 125
+    assert "service.log" in done.stderr
+    if read:
+        os.close(reader)
+
+
 class Journal:
     """journald's socket, in a /run of the test's own."""
 
