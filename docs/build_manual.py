@@ -1,8 +1,7 @@
 # ruff: noqa: INP001 - a script beside the documents that it makes
 """Writes docs/man/sbx.toml.5: the template with what the model, the groups and Landlock's rules say.
 
-    python docs/build_manual.py           write it
-    python docs/build_manual.py --check   end with 1 if it isn't what would be written
+`PYTHONPATH=. python docs/build_manual.py` writes it; a test compares.
 
 Types, defaults and meanings come from sandbox/profile/model.py, kernel features and hazards from
 docs/keys.toml, prose from docs/man/sbx.toml.5.in. A key that one of them lacks is an error.
@@ -10,7 +9,6 @@ docs/keys.toml, prose from docs/man/sbx.toml.5.in. A key that one of them lacks 
 
 import os
 import re
-import sys
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import NoneType, UnionType
@@ -377,18 +375,11 @@ def page() -> str:
     return text
 
 
-def main(arguments: list[str]) -> int:
-    text = page()
-    if arguments == ["--check"]:
-        with open(PAGE, encoding="utf-8") as file:
-            if file.read() == text:
-                return 0
-        sys.stderr.write(f"{PAGE} is out of date\nhint: python docs/build_manual.py\n")
-        return 1
+def main() -> None:
+    new = page()
     with open(PAGE, "w", encoding="utf-8") as out:
-        out.write(text)
-    return 0
+        out.write(new)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main()
