@@ -86,8 +86,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
         static struct message message;
         struct service v = { 0 };
-        static struct notify n;
-        n = (struct notify) { .fd = -1, .v = &v };
+        struct notify n = { .fd = -1, .v = &v };
         if (size < 1 || size - 1 > MESSAGE_MAX)
                 return 0;
         message.fd_count = bytes[0] % 3;
