@@ -225,6 +225,15 @@ static void close_unneeded(const struct context *c) {
         sys_close_range((unsigned) high + 1, ~0u, 0);
 }
 
+/* Who has called may try another sandbox where this one is killed without a word, but not once its program may have
+ * begun: nothing runs before that is told. */
+static int tell_taken(const struct context *c) {
+        struct report taken = { .kind = REPORT_TAKEN };
+        if (c->launch->joined)
+                return 0;
+        return send(c->status_fd, &taken, sizeof taken, MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
 int take_call(struct context *c) {
         struct serve_call call = { 0 };
         struct received passed = { 0 };
@@ -257,7 +266,7 @@ int take_call(struct context *c) {
         if (r < 0)
                 return r;
         r = put_descriptors(c, (const int32_t *) rest, call.descriptors, &passed);
-        if (r < 0)
-                return r;
-        return *cwd == 0 ? 0 : enter_directory(cwd);
+        if (r >= 0 && *cwd != 0)
+                r = enter_directory(cwd);
+        return r < 0 ? r : tell_taken(c);
 }

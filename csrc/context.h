@@ -14,8 +14,9 @@ enum report_kind {
         REPORT_READY = 4,    /* of a served launch: everything is built, and the call isn't there yet */
         REPORT_LAUNCHED = 5, /* by the server: the first process's id, and its pidfd */
         REPORT_REAPED = 6,   /* by the server, as struct serve_end */
-        REPORT_PAYLOAD = 8,  /* by a service's main process, for the sake of its credentials */
         REPORT_CALLER = 7,   /* by the supervisor to the init: with a connection that asks for another program */
+        REPORT_PAYLOAD = 8,  /* by a service's main process, for the sake of its credentials */
+        REPORT_TAKEN = 9,    /* of a served launch: the call is there, and what it names may run from now on */
 };
 
 /* What the sandbox writes to its status descriptor; small enough to be atomic. */

@@ -9,7 +9,7 @@
 #include <stdint.h>
 #include <sys/resource.h>
 
-#define SERVE_VERSION 2u
+#define SERVE_VERSION 3u
 
 enum serve_kind {
         SERVE_KEEP = 1,   /* with a descriptor: the plan's bytes */

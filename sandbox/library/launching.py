@@ -33,7 +33,7 @@ class NotEnforcedWarning(UserWarning):
 
 
 class LostError(SandboxError):
-    """The sandbox or its server was killed before the program was started; another can be tried."""
+    """The sandbox or its server was killed, and the program has not begun: another can be tried."""
 
 
 class Compiled:

@@ -33,8 +33,9 @@ def _blamed(failure: Failure, counted: Counted) -> Failure:
 class Watch:
     """A sandbox that is being made, waits for its call, runs, or is over.
 
-    `started`: the program runs, or has run. `failure`: it could not be started. `status`: its end
-    as in wait(2), None if only the sandbox's is known. `over`: nothing of it is left.
+    `taken`: the sandbox has its call, and the program may have begun. `started`: it runs, or has
+    run. `failure`: it could not be started. `status`: its end as in wait(2), None if only the
+    sandbox's is known. `over`: nothing of it is left.
     """
 
     def __init__(self, channel: Channel, *, has_init: bool, limited: bool = False) -> None:
@@ -47,8 +48,8 @@ class Watch:
         self.pid = 0
         self._pidfd: io.FileIO | None = None
         self.ready = False
+        self.taken = False
         self.started = False
-        self.called = False
         self.failure: Failure | None = None
         self.status: int | None = None
         self.sandbox_status: int | None = None
@@ -77,7 +78,6 @@ class Watch:
     def call(self, call: Call) -> None:
         """Hands over what is to run."""
         self.begun = time.monotonic()
-        self.called = True
         self._waited = self.ready
         self.channel.send(call)
 
@@ -104,6 +104,7 @@ class Watch:
         elif isinstance(report, Event):
             self.started = self.started or report.kind == server.STARTED
             self.ready = self.ready or report.kind == server.READY
+            self.taken = self.taken or report.kind == server.TAKEN
         elif isinstance(report, Failure):
             self.failure = report
         elif isinstance(report, Ended):
@@ -120,9 +121,10 @@ class Watch:
             self.usage = report.usage
             self.counted = report.counted
             self.sandbox_status = report.status
-            if not self.has_init and self.failure is None and self.called:
-                self.started = True
+            if not self.has_init and self.failure is None and self.taken:
                 self.status = report.status
+        if self.taken and self.failure is None:
+            self.started = True
         if not self.started and self.failure is None and not self._killed:
             self.failure = ENDED_EARLY
         if self.counted is not None and self.failure is not None:
@@ -130,7 +132,7 @@ class Watch:
 
     @property
     def lost(self) -> bool:
-        """Whether its server ended, or somebody killed it while it waited: nothing has run."""
+        """Whether its server ended, or it was killed while it waited: nothing has run."""
         early = self.over and self.failure is ENDED_EARLY
         return early and (self.sandbox_status is None or self._waited)
 

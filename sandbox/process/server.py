@@ -25,7 +25,7 @@ from sandbox.process.ending import Usage as Counted
 from sandbox.process.ending import read_usage
 from sandbox.process.launch import Failure
 
-VERSION: Final = 2
+VERSION: Final = 3
 KEEP: Final = 1
 START: Final = 2
 FORGET: Final = 3
@@ -42,6 +42,7 @@ ENDED: Final = 3
 READY: Final = 4
 LAUNCHED: Final = 5
 REAPED: Final = 6
+TAKEN: Final = 9
 
 WITNESS: Final = -1
 """In place of a number: a descriptor that is there until the program is executed."""
@@ -90,7 +91,7 @@ class Reaped(NamedTuple):
 
 
 class Event(NamedTuple):
-    """STARTED or READY."""
+    """STARTED, READY or TAKEN."""
 
     kind: int
 

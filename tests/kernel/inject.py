@@ -1,4 +1,4 @@
-"""A process of the tests' has another one make system calls, as a debugger would (ptrace(2), x86-64)."""
+"""A process of the tests' holds another one, or makes calls by it, as a debugger would (x86-64)."""
 
 import contextlib
 import ctypes
@@ -9,8 +9,10 @@ from typing import Final
 
 from tests.kernel.harness import checked, libc
 
-_GETREGS, _SETREGS, _SINGLESTEP, _DETACH = 12, 13, 9, 17
+_CONT, _SINGLESTEP, _GETREGS, _SETREGS, _DETACH = 7, 9, 12, 13, 17
 _SEIZE, _INTERRUPT = 0x4206, 0x4207
+_TRACE_VFORK_DONE: Final = 1 << 5
+_EVENT_VFORK_DONE: Final = signal.SIGTRAP | 5 << 8
 _WALL: Final = 0x40000000
 _BELOW_STACK: Final = 1024
 _CALL: Final = b"\x0f\x05"
@@ -33,13 +35,27 @@ class _Registers(ctypes.Structure):
 @contextlib.contextmanager
 def traced(pid: int) -> Iterator[None]:
     """The process is stopped, and goes on afterwards as if nothing had been."""
-    _ptrace(_SEIZE, pid)
+    _ptrace(_SEIZE, pid, _TRACE_VFORK_DONE)
     try:
         _ptrace(_INTERRUPT, pid)
         os.waitpid(pid, _WALL)
         yield
     finally:
-        _ptrace(_DETACH, pid)
+        try:
+            _ptrace(_DETACH, pid)
+        except ProcessLookupError:  # killed meanwhile: its parent is told once the tracer has been
+            os.waitpid(pid, _WALL)
+
+
+def hold_after_vfork(pid: int) -> None:
+    """Lets a stopped process go on until what it makes with vfork(2) has executed its program."""
+    _ptrace(_CONT, pid)
+    while True:
+        _, state = os.waitpid(pid, _WALL)
+        assert os.WIFSTOPPED(state), state
+        if state >> 8 == _EVENT_VFORK_DONE:
+            return
+        _ptrace(_CONT, pid, os.WSTOPSIG(state))
 
 
 def call(pid: int, number: int, *arguments: int, data: bytes = b"") -> int:
@@ -75,7 +91,7 @@ def _write(fd: int, place: int, data: bytes) -> None:
     assert os.pwrite(fd, data, place) == len(data)
 
 
-def _ptrace(request: int, pid: int, data: _Registers | None = None) -> None:
+def _ptrace(request: int, pid: int, data: _Registers | int = 0) -> None:
     libc.ptrace.restype = ctypes.c_long
-    address = None if data is None else ctypes.byref(data)
-    checked(libc.ptrace(ctypes.c_long(request), ctypes.c_long(pid), None, address))
+    last = ctypes.c_long(data) if isinstance(data, int) else ctypes.byref(data)
+    checked(libc.ptrace(ctypes.c_long(request), ctypes.c_long(pid), None, last))
