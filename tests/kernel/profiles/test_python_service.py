@@ -99,7 +99,9 @@ def test_uvicorn_answers_under_load(sandbox: Sandbox) -> None:
     with services.running(sandbox, arguments, services.answers(port)) as service:
         assert services.load(port, "/some/path") > 50
         assert services.get(port, "/some/path") == (200, b"/some/path")
-        assert service.stop() == 0
+        # From 0.29 on it ends by the signal, once it has shut down.
+        assert service.stop() in {0, 128 + signal.SIGTERM}
+        assert "Finished server process" in service.said()
 
 
 def test_a_virtual_environment_and_a_socket_file(sandbox: Sandbox) -> None:
