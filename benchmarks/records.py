@@ -140,7 +140,7 @@ def not_here(content: Mapping[str, Any]) -> list[str]:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--sbx", help="the launcher (default: the installed one)")
+    parser.add_argument("--sbx", help="the launcher (default: this one, installed)")
     parser.add_argument("--without-sbx", action="store_true", help="the peers and the floor alone")
     parser.add_argument("--results", default=RESULTS, help="where the JSON goes")
 

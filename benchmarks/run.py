@@ -62,7 +62,7 @@ def figures(name: str, results: str) -> list[Figure]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", default=list(NAMES), metavar="NAME")
-    parser.add_argument("--sbx", help="the launcher (default: the installed one)")
+    parser.add_argument("--sbx", help="the launcher (default: this one, installed)")
     parser.add_argument(
         "--quick", action="store_true", help="few rounds; nothing is kept unless --results says so"
     )
