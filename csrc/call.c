@@ -231,6 +231,8 @@ static int tell_taken(const struct context *c) {
         struct report taken = { .kind = REPORT_TAKEN };
         if (c->launch->joined)
                 return 0;
+        if (c->status_fd < 0)
+                return -EBADF;
         return send(c->status_fd, &taken, sizeof taken, MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 
