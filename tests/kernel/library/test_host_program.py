@@ -18,7 +18,7 @@ import pytest
 from sandbox import PIPE, Cause, Process, Sandbox, SandboxError, SetupError
 from sandbox.process import server
 from tests.kernel.harness import NOT_ROOT
-from tests.kernel.library.conftest import children, eventually, sandboxes
+from tests.kernel.library.conftest import children, eventually, kill_server, sandboxes
 
 SLEEP = ["sleep", "1000"]
 
@@ -79,16 +79,10 @@ def test_ignored_children_are_waited_for_all_the_same(box: Sandbox) -> None:
     old = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     try:
         assert box.run(["sh", "-c", "exit 3"]).exit_code == 3
-        stop_server()
+        kill_server()
         assert box.run(["sh", "-c", "exit 4"]).exit_code == 4
     finally:
         signal.signal(signal.SIGCHLD, old)
-
-
-def stop_server() -> None:
-    found = server.current()
-    assert found
-    os.kill(found.pid, signal.SIGKILL)
 
 
 def test_signals_and_processors_of_the_thread_are_as_before(box: Sandbox) -> None:
@@ -286,7 +280,7 @@ def test_a_program_under_development_mode_ends_without_warnings() -> None:
 
 def test_the_next_call_has_a_new_server_when_the_old_one_was_killed(box: Sandbox) -> None:
     with box.start(SLEEP) as process:
-        stop_server()
+        kill_server()
         assert process.wait(60).cause is Cause.KILLED
         assert ends(process.pid)
     assert box.run(["echo", "again"]).stdout == b"again\n"
@@ -332,7 +326,7 @@ def test_the_server_holds_nothing_of_this_process(box: Sandbox) -> None:
     reader, writer = os.pipe()
     os.set_inheritable(writer, True)
     try:
-        stop_server()
+        kill_server()
         box.run(["true"])
         found = server.current()
         assert found

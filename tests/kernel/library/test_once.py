@@ -1,7 +1,6 @@
 """A call whose sandbox or server is killed is tried again only where its program has not begun."""
 
 import concurrent.futures
-import contextlib
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -11,28 +10,18 @@ from typing import TypeAlias
 import pytest
 
 from sandbox import Cause, Pool, Profile, Result
-from sandbox.process import server
 from tests.kernel import inject
 from tests.kernel.harness import NOT_ROOT
-from tests.kernel.library.conftest import eventually, sandboxes
+from tests.kernel.library.conftest import eventually, kill_server, sandboxes
 
 Call: TypeAlias = Callable[[], "concurrent.futures.Future[Result[bytes]]"]
 
 RUN = ["sh", "-c", "echo ran >&9; sleep 0.2"]
 
 
-def _kill_server(_pid: int) -> None:
-    """Its sandboxes go with it."""
-    found = server.current()
-    assert found
-    os.kill(found.pid, signal.SIGKILL)
-    with contextlib.suppress(ChildProcessError):  # who fills the pool was faster
-        os.waitid(os.P_PID, found.pid, os.WEXITED | os.WNOWAIT)
-
-
 KILLS: dict[str, Callable[[int], None]] = {
     "sandbox": lambda pid: os.kill(pid, signal.SIGKILL),
-    "server": _kill_server,
+    "server": lambda _: kill_server(),
 }
 
 

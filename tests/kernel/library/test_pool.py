@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 
 from sandbox import Cause, Pool, Profile, Sandbox, SandboxError, SetupError
-from sandbox.process import server
 from tests.kernel.harness import NOT_ROOT
-from tests.kernel.library.conftest import children, eventually, sandboxes
+from tests.kernel.library.conftest import children, eventually, kill_server, sandboxes
 
 
 @pytest.fixture
@@ -108,9 +107,7 @@ def test_one_that_dies_while_it_waits_is_replaced(pool: Pool) -> None:
 
 
 def test_a_killed_server_is_replaced(pool: Pool) -> None:
-    found = server.current()
-    assert found
-    os.kill(found.pid, signal.SIGKILL)
+    kill_server()
     assert pool.run(["echo", "x"]).stdout == b"x\n"
     assert eventually(lambda: pool.ready == 3)
 
