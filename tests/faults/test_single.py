@@ -64,8 +64,8 @@ SINGLES = {
         Single("supervisor", "mkdirat", errno.ENOSPC, REFUSED, "resources.", LAST),
         # What can't be removed is tried again for no longer than a second, and `sbx gc` finds it.
         Single("supervisor", "unlinkat", errno.EBUSY, WHOLE, which=ALL),
-        # The payload has its own limit already.
-        Single("init", "prlimit64", errno.EPERM, STOPPED, "rlimits.nofile", LAST),
+        # The payload has its own limit already, and has told all or not.
+        Single("init", "prlimit64", errno.EPERM, EITHER, "rlimits.nofile", LAST),
     ),
     "outliving": (
         Single("supervisor", "signalfd4", errno.EMFILE, EITHER, "can't be watched"),
