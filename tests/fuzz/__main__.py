@@ -1,17 +1,20 @@
 """`python -m tests.fuzz`: every fuzzer for SBX_FUZZ_SECONDS, by default 300; then the laws.
 
-As many run beside each other as there are processors. A table tells what each has reached, and
-benchmarks/results/fuzz.json keeps it; status 1 where one has crashed. What a crash came from lies
-in build/fuzz. The laws are the property tests, with 20,000 examples each.
+As many run beside each other as there are processors. A table tells what each has reached; status 1
+where one has crashed. What a crash came from lies in build/fuzz. A run goes on from what the ones
+before it have found, so benchmarks/results/fuzz.json adds up the time and the executions of those
+that last a minute at least. The laws are the property tests, with 20,000 examples each.
 """
 
 import argparse
 import importlib.util
+import json
 import os
 import re
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 
@@ -20,6 +23,8 @@ from tests.fuzz import running
 from tests.fuzz.targets import TARGETS
 
 LAWS = "laws"
+SUMS = ("seconds", "cpu_seconds", "runs")
+LEAST_SECONDS = 60
 HEAD = ("", "seconds", "CPU", "runs", "edges", "features", "corpus", "bytes", "crash")
 
 
@@ -60,22 +65,31 @@ def _run(names: list[str], seconds: int, jobs: int, *, laws: bool) -> int:
     for name, one in found.items():
         if one.crash:
             print(f"\n{name}:\n{one.crash}")
-    content: dict[str, object] = {
-        "benchmark": "fuzz",
-        "facts": {
-            **records.facts(os.path.join(os.path.dirname(sys.executable), "sbx")),
-            "compiler": _first_line(running.COMPILER, "--version"),
-        },
-        "results": {name: asdict(one) for name, one in found.items()},
-    }
     failed = any(one.crash for one in found.values())
-    if laws:
-        content[LAWS] = told = _laws()
+    told = _laws() if laws else None
+    if told:
         print(f"{LAWS}: {told['examples']} examples of {told['properties']} in {told['seconds']} s")
         failed |= bool(told["failed"])
-    if set(names) == set(TARGETS) and laws:
-        records.save("fuzz", content, common.RESULTS)
+    if seconds >= LEAST_SECONDS:
+        _record(found, told)
     return int(failed)
+
+
+def _record(found: Mapping[str, running.Outcome], laws: dict[str, object] | None) -> None:
+    """Adds the runs to those that are kept; what they have reached takes the place of what was."""
+    with open(os.path.join(common.RESULTS, "fuzz.json"), encoding="utf-8") as file:
+        content = json.load(file)
+    content["facts"] = {
+        **records.facts(os.path.join(os.path.dirname(sys.executable), "sbx")),
+        "compiler": _first_line(running.COMPILER, "--version"),
+    }
+    for name, outcome in found.items():
+        one, before = asdict(outcome), content["results"].get(name, {})
+        sums = {what: round(one[what] + before.get(what, 0), 1) for what in SUMS}
+        content["results"][name] = {**one, **sums}
+    if laws:
+        content[LAWS] = laws
+    records.save("fuzz", content, common.RESULTS)
 
 
 def _first_line(*words: str) -> str:

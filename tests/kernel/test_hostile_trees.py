@@ -113,6 +113,17 @@ def test_a_link_in_place_of_a_mount_point_leads_nowhere(
     assert snapshot(tree, outside) == before
 
 
+@pytest.mark.parametrize("generate", ("[]", "['passwd', 'hosts', 'resolv.conf', 'machine-id']"))
+def test_pipes_in_place_of_files_hold_nobody_up(sandbox: Sandbox, generate: str) -> None:
+    """Nobody writes to them: whoever opened one would wait for ever (CVE-2024-9676 of Podman)."""
+    tree = tree_of(sandbox)
+    for name in ("passwd", "group", "hosts", "resolv.conf", "machine-id", "ld.so.cache"):
+        os.mkfifo(f"{tree}/etc/{name}")
+    text = f"{directory_root(tree)}generate = {generate}\n[identity]\nname = 'somebody'\n"
+    done = sandbox.run(text, sandbox.probe, *join([("read", sandbox.probe)]))
+    assert done.returncode == 0, done
+
+
 # ---- Exchanges while a launch goes on ----
 
 
